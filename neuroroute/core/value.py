@@ -1,0 +1,111 @@
+"""
+Which of several offers is worth most: the arithmetic of routing, pure and without state.
+
+An *offer* is what one model promises for one call: the probability that its answer is good, the expected cost of the call, the expected
+time. An *aim* is what the caller wants: a floor of quality, how far below the best quality a cheaper offer may fall, and weights. `rank`
+scores every offer under an aim; the router, the replay of past calls and the evaluation of the classifier all use it, so that what is
+measured is what runs.
+
+Only ratios of cost and of latency matter: they are taken relative to the offer of the highest expected quality, so a long prompt is not
+routed differently from a short one merely because all its prices are higher.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one model promises: `quality` = P(good answer) in 0..1; cost and latency of this call, None where unknown."""
+
+    quality: float
+    cost_nanousd: float | None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """
+    What the caller wants.
+
+    The three weights multiply quality (0..1), cost and latency (both relative to the best offer's, capped at MAX_RATIO). `quality_floor` is
+    absolute; `quality_slack` is relative: 0.05 admits offers of at least 95 % of the best expected quality, None admits all. Both
+    narrow the field before the weights choose; a field that nothing reaches falls back to the best quality there is.
+    """
+
+    quality_weight: float
+    cost_weight: float
+    latency_weight: float = 0.0
+    quality_floor: float = 0.0
+    quality_slack: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """An offer's place: `utility` under the weights, and whether the floors admit it."""
+
+    utility: float
+    admitted: bool
+
+
+MAX_RATIO: Final = 100.0
+UNKNOWN_RATIO: Final = 1.0
+"""An offer without a known price or latency counts as dear or slow as the best one: neither punished nor preferred."""
+
+BEST: Final = Aim(quality_weight=1.0, cost_weight=0.001)
+BALANCED: Final = Aim(quality_weight=0.02, cost_weight=1.0, quality_slack=0.05)
+CHEAP: Final = Aim(quality_weight=0.001, cost_weight=1.0, quality_floor=0.6)
+FAST: Final = Aim(quality_weight=0.01, cost_weight=0.001, latency_weight=1.0, quality_floor=0.6)
+AIMS: Final[dict[str, Aim]] = {"best": BEST, "balanced": BALANCED, "cheap": CHEAP, "fast": FAST}
+
+DIAL_MAX: Final = 10.0
+_DIAL_MIDDLE_COST_WEIGHT: Final = 0.12
+
+
+def aim_of_dial(dial: float) -> Aim:
+    """
+    The aim of a dial from 0 (the least cost) to 10 (the most quality).
+
+    Between the ends the price of a point of quality falls evenly on a logarithmic scale: at 5 a call that costs as much as the best offer's
+    must promise 0.12 more quality than a free one.
+    """
+    turn = min(max(dial, 0.0), DIAL_MAX) / DIAL_MAX
+    if turn <= 0.0:
+        return Aim(quality_weight=0.001, cost_weight=1.0)
+    if turn >= 1.0:
+        return BEST
+    return Aim(quality_weight=1.0, cost_weight=_DIAL_MIDDLE_COST_WEIGHT * (1.0 - turn) ** 2 / turn**2)
+
+
+def rank(offers: Sequence[Offer], aim: Aim) -> list[Score]:
+    """The score of every offer, in their order. The choice is the admitted offer of the highest utility (see `best_of`)."""
+    if not offers:
+        return []
+    best = max(offers, key=lambda offer: offer.quality)
+    least = aim.quality_floor
+    if aim.quality_slack is not None:
+        least = max(least, best.quality * (1.0 - aim.quality_slack))
+    least = min(least, best.quality)
+    return [
+        Score(
+            aim.quality_weight * offer.quality
+            - aim.cost_weight * _ratio(offer.cost_nanousd, best.cost_nanousd)
+            - aim.latency_weight * _ratio(offer.latency_ms, best.latency_ms),
+            offer.quality >= least,
+        )
+        for offer in offers
+    ]
+
+
+def best_of(scores: Sequence[Score]) -> int:
+    """The place of the choice: the admitted offer of the highest utility, the first of equals. Raises: ValueError on none."""
+    return max(range(len(scores)), key=lambda place: (scores[place].admitted, scores[place].utility, -place))
+
+
+def _ratio(amount: float | None, base: float | None) -> float:
+    if amount is None or base is None:
+        return UNKNOWN_RATIO
+    if base <= 0.0:
+        return 0.0 if amount <= 0.0 else MAX_RATIO
+    return min(amount / base, MAX_RATIO)
