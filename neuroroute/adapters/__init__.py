@@ -1,0 +1,1 @@
+"""Translators between client dialects and upstream protocols, and the one outbound transport."""

@@ -1,0 +1,1 @@
+"""The ground floor: facts, errors, and the doors to JSON, time, ids, tokens. Imports nothing of the product."""

@@ -1,0 +1,157 @@
+"""
+The one JSON door: orjson, and edits of JSON bytes that leave every other byte as it was.
+
+`edit` is what lets a request pass through: number formats, nulls, unknown fields, order and white space survive because nothing is
+parsed and dumped again. `loads` guards against what orjson lets through or blows up on.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+JSONDecodeError = orjson.JSONDecodeError
+
+loads = orjson.loads
+"""bytes -> object. Raises JSONDecodeError (a ValueError) on bad JSON, invalid UTF-8, lone surrogates, NaN and too much depth."""
+
+
+def dumps(value: Any) -> bytes:
+    """Compact UTF-8 JSON. datetime -> ISO 8601 with Z; dataclasses and mappings too. Lone surrogates become U+FFFD."""
+    try:
+        return orjson.dumps(value, default=_default, option=orjson.OPT_UTC_Z)
+    except TypeError:
+        return orjson.dumps(_clean(value), default=_default, option=orjson.OPT_UTC_Z)
+
+
+def dumps_sorted(value: Any) -> bytes:
+    """The same with sorted keys: equal values give equal bytes."""
+    return orjson.dumps(value, default=_default, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def dumps_pretty(value: Any) -> str:
+    """Indented, for people."""
+    return orjson.dumps(value, default=_default, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, (frozenset, set)):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_clean(k): _clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(v) for v in value]
+    return value
+
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
+_SPACE: Final = b" \t\r\n"
+
+
+def members(raw: bytes) -> dict[str, tuple[int, int, int]]:
+    """
+    Where each top-level member of a JSON object stands: key -> (start of key, start of value, end of value).
+
+    `raw` must be valid JSON, an object (parse it first). A key that is there twice gives the last one, as parsers do.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+    depth = 0
+    key: bytes | None = None
+    key_at = value_at = 0
+    expect_key = True
+    for token in _TOKEN.finditer(raw):
+        mark = raw[token.start()]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+            if depth == 0 and key is not None:
+                found[loads(key)] = (key_at, value_at, _rstrip(raw, token.start()))
+        elif depth == 1:
+            if mark == 0x2C:  # ,
+                if key is not None:
+                    found[loads(key)] = (key_at, value_at, _rstrip(raw, token.start()))
+                key, expect_key = None, True
+            elif mark == 0x3A:  # :
+                value_at = _lstrip(raw, token.end())
+                expect_key = False
+            elif expect_key:
+                key, key_at = token.group(), token.start()
+    return found
+
+
+def edit(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
+    """
+    `raw` with top-level members set (JSON bytes) or removed (None); every other byte stays.
+
+    A new member is put first. `raw` must be a valid JSON object.
+    """
+    places = members(raw)
+    cuts: list[tuple[int, int, bytes]] = []
+    fresh: list[bytes] = []
+    for key, value in changes.items():
+        place = places.get(key)
+        if place is not None and value is not None:
+            cuts.append((place[1], place[2], value))
+        elif place is not None:
+            cuts.append((*_with_comma(raw, place[0], place[2]), b""))
+        elif value is not None:
+            fresh.append(orjson.dumps(key) + b":" + value)
+    out, last = [], 0
+    for start, end, value in sorted(cuts):
+        out += [raw[last : max(start, last)], value]
+        last = max(end, last)
+    edited = b"".join([*out, raw[last:]])
+    if not fresh:
+        return edited
+    at = edited.index(b"{") + 1
+    comma = b"" if edited[_lstrip(edited, at)] == 0x7D else b","
+    return edited[:at] + b",".join(fresh) + comma + edited[at:]
+
+
+_MODEL: Final = re.compile(rb'(?<!\\)"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+
+
+def set_model(raw: bytes, model: str) -> bytes:
+    """
+    `raw` with its top-level "model" replaced.
+
+    The usual body holds the key "model" once: then one search and one splice (0.5 us per KB) do what `edit` does.
+    """
+    hits = list(_MODEL.finditer(raw))
+    if len(hits) == 1 and raw.count(b'"model"') == 1:
+        hit = hits[0]
+        return raw[: hit.start()] + b'"model":' + orjson.dumps(model) + raw[hit.end() :]
+    return edit(raw, {"model": orjson.dumps(model)})
+
+
+def _with_comma(raw: bytes, start: int, end: int) -> tuple[int, int]:
+    """Widen a member's span by the comma that goes with it."""
+    after = _lstrip(raw, end)
+    if raw[after] == 0x2C:
+        return start, _lstrip(raw, after + 1)
+    before = _rstrip(raw, start)
+    return (before - 1 if raw[before - 1] == 0x2C else start), end
+
+
+def _lstrip(raw: bytes, at: int) -> int:
+    while raw[at] in _SPACE:
+        at += 1
+    return at
+
+
+def _rstrip(raw: bytes, at: int) -> int:
+    while raw[at - 1] in _SPACE:
+        at -= 1
+    return at
