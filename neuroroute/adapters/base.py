@@ -19,6 +19,8 @@ class StreamTranslator(Protocol):
     """What the provider reported so far; source stays "none" until it reported."""
     finish_reason: str
     """OpenAI's word for why the answer ended; empty until it did."""
+    done: bool
+    """The answer's proper end was seen: nothing more is to come, though the upstream may keep the line open."""
 
     def feed(self, chunk: bytes) -> bytes:
         """

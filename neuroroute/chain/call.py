@@ -1,0 +1,117 @@
+"""
+The state of one client call, in the order in which `life.live` lets the stages write it.
+
+A stage reads what stands above its own fields and writes its own; nothing else is shared between stages.
+"""
+
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from neuroroute.core.errors import NeuroRouteError
+from neuroroute.core.ids import new_id
+from neuroroute.core.types import Classification, ClientRequest, Dialect, Principal, Target, Usage
+from neuroroute.limits.concurrency import Slot
+from neuroroute.limits.rate import Verdict
+from neuroroute.routing.catalog import Catalog
+from neuroroute.routing.decision import Decision
+
+
+class Source(Protocol):
+    """Where the client's body comes from. Each is asked for at most once."""
+
+    async def read(self) -> bytes:
+        """The whole body. Raises TooLarge, RequestTimeout, ClientGone."""
+        ...
+
+    def chunks(self) -> AsyncIterable[bytes]:
+        """The body as it comes, for what is passed on without being read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What the caller asked of the gateway for this one call. None = not asked."""
+
+    policy: str | None = None
+    quality_floor: float | None = None
+    max_cost_usd: float | None = None
+    max_latency_ms: float | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    session: str | None = None
+    cache: str = "default"  # default, no-store, refresh, only
+    cache_ttl_s: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    explain: bool = False
+
+
+NO_STEERING = Steering()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try of one target. `outcome` is "ok" or the name of the error it ended in."""
+
+    target: Target
+    outcome: str
+    took_s: float
+
+
+@dataclass(slots=True)
+class Call:
+    # the edge
+    source: Source
+    bearer: str
+    started_s: float  # monotonic
+    dialect: Dialect
+    method: str = "POST"
+    path: str = "/chat/completions"  # below /v1
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, lower-case, only those that may travel on or steer
+    group: str = "v1"  # endpoint group of the rate limits: v1 or prompt
+    request_id: str = field(default_factory=lambda: new_id("req"))
+    client_request_id: str | None = None
+    # auth
+    principal: Principal | None = None
+    # parse
+    client: ClientRequest | None = None
+    requested_model: str = ""
+    steering: Steering = NO_STEERING
+    prompt: str = ""  # what the classifier reads; never stored
+    prompt_tokens: int = 0  # estimated
+    catalog: Catalog | None = None  # the one that this call sees from its first stage to its last
+    # rate_limit
+    verdict: Verdict | None = None
+    slot: Slot | None = None
+    # cache
+    cache_key: bytes | None = None
+    cache_state: str = "bypass"  # hit, miss, joined, bypass
+    # classify
+    classification: Classification | None = None
+    # plan
+    decision: Decision | None = None
+    # dispatch
+    attempts: list[Attempt] = field(default_factory=list)
+    target: Target | None = None
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str = ""
+    upstream_s: float = 0.0  # spent waiting for providers, until the answer began (stream) or was there (whole)
+    committed: bool = False  # the first byte is with the client: no more retries
+    first_byte_s: float | None = None  # monotonic
+    # settle
+    status: int = 200
+    error: NeuroRouteError | None = None
+    cost_nanousd: int | None = None
+    baseline_cost_nanousd: int | None = None
+    stage_s: dict[str, float] = field(default_factory=dict)  # only where the answer shows it (/prompt, explain)
+    settled: bool = False
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The parsed body; empty before `parse`."""
+        return self.client.body if self.client is not None else {}
+
+    @property
+    def stream(self) -> bool:
+        return self.client is not None and self.client.stream
