@@ -1,0 +1,226 @@
+"""
+The only outbound HTTP: `Transport.open` sends one request to a provider and gives the answer as it comes.
+
+Each await maps its own failure to the errors of the core. Nothing is mapped around the block that uses the answer: there, the same
+aiohttp error may mean that *our client* hung up, and the provider would be blamed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from types import SimpleNamespace, TracebackType
+from typing import Final, Protocol
+
+import aiohttp
+
+from neuroroute.core.errors import ConnectFailed, NeuroRouteError, UpstreamBroken, UpstreamTimeout
+from neuroroute.core.types import Timeouts, UpstreamRequest
+
+MAX_ANSWER_BYTES: Final = 64 << 20
+"""The largest answer that is held whole: a list of embeddings can be tens of MB; more than this is a fault."""
+_READ_BUFFER_BYTES: Final = 32 << 10  # aiohttp pauses the socket at twice this; its default of 256 KiB cost 1.9 MiB a stalled stream
+_KEEPALIVE_S: Final = 30.0  # below the 60 s after which common load balancers drop an idle connection
+_MAX_HEAD_BYTES: Final = 32 << 10
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose head has arrived. Bodies are as the provider sent them."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+
+    async def read(self) -> bytes:
+        """The whole body, at most MAX_ANSWER_BYTES. Raises UpstreamTimeout, UpstreamBroken."""
+        ...
+
+    async def readany(self) -> bytes:
+        """The next bytes as they came; b"" at the end. Raises UpstreamTimeout, UpstreamBroken."""
+        ...
+
+    def close(self) -> None:
+        """End it: a half-read answer is cancelled at the provider at once. May be called again."""
+        ...
+
+
+class Lane(Protocol):
+    """One way of reaching providers."""
+
+    async def send(self, request: UpstreamRequest, timeouts: Timeouts) -> UpstreamResponse:
+        """Raises ConnectFailed while nothing was sent; UpstreamTimeout, UpstreamBroken after that."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Opening:
+    """`async with` gives the UpstreamResponse; leaving the block closes it, whatever happened."""
+
+    __slots__ = ("_lane", "_request", "_response", "_timeouts")
+
+    def __init__(self, lane: Lane, request: UpstreamRequest, timeouts: Timeouts) -> None:
+        self._lane, self._request, self._timeouts = lane, request, timeouts
+
+    async def __aenter__(self) -> UpstreamResponse:
+        self._response = await self._lane.send(self._request, self._timeouts)
+        return self._response
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._response.close()
+
+
+class Transport:
+    """Chooses the lane by the URL's scheme: `schemes` maps a scheme to its lane, `default` takes the rest."""
+
+    def __init__(self, default: Lane | None = None, schemes: Mapping[str, Lane] | None = None) -> None:
+        self._default: Lane = default or SessionLane()
+        self._schemes = dict(schemes or {})
+
+    def open(self, request: UpstreamRequest, timeouts: Timeouts) -> Opening:
+        """`async with transport.open(request, timeouts) as response:`"""
+        lane = self._schemes.get(request.url.partition(":")[0], self._default)
+        return Opening(lane, request, timeouts)
+
+    async def close(self) -> None:
+        for lane in (self._default, *self._schemes.values()):
+            await lane.close()
+
+
+class SessionLane:
+    """HTTP by aiohttp's ClientSession: pooled; no cookies, no redirects, no decompression, no proxies from the environment."""
+
+    def __init__(self, ssl: bool = True) -> None:
+        self._ssl = ssl
+        self._session: aiohttp.ClientSession | None = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """The session is made at first use: it needs a running loop."""
+        if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_create_end.append(_connected)
+            trace.on_connection_reuseconn.append(_connected)
+            trace.on_request_chunk_sent.append(_connected)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ssl=self._ssl),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                auto_decompress=False,
+                trust_env=False,
+                read_bufsize=_READ_BUFFER_BYTES,
+                max_line_size=_MAX_HEAD_BYTES,
+                max_field_size=_MAX_HEAD_BYTES,
+                skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+                trace_configs=[trace],
+            )
+        return self._session
+
+    async def send(self, request: UpstreamRequest, timeouts: Timeouts) -> UpstreamResponse:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + timeouts.total_s
+        body = request.body if isinstance(request.body, bytes) else _Body(request.body)
+        headers = {**request.headers, "Accept-Encoding": "identity"}
+        clock = _Clock(timeouts, until_s)
+        try:
+            async with clock.running():
+                response = await self._opened().request(
+                    request.method, request.url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=clock
+                )
+        except TimeoutError as error:
+            if clock.connected:
+                raise UpstreamTimeout("the provider did not begin its answer in time") from error
+            raise ConnectFailed("the connection to the provider was not made in time") from error
+        except aiohttp.ClientError as error:
+            raise _mapped(error, body) from error
+        except (ValueError, OSError) as error:  # a header that HTTP can not carry; a socket that can not be had
+            raise ConnectFailed("the request to the provider could not be sent") from error
+        return _SessionResponse(response, timeouts, until_s)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Clock:
+    """The time limit of the part before the answer: the connection's, then the first byte's, never past the total's."""
+
+    __slots__ = ("_timeout", "_timeouts", "_until_s", "connected")
+
+    def __init__(self, timeouts: Timeouts, until_s: float) -> None:
+        self._timeouts, self._until_s = timeouts, until_s
+        self.connected = False
+
+    def running(self) -> asyncio.Timeout:
+        self._timeout = asyncio.timeout_at(min(self._until_s, asyncio.get_running_loop().time() + self._timeouts.connect_s))
+        return self._timeout
+
+    def sent(self) -> None:
+        """The connection is there, or another piece of the request went out: the wait for the first byte begins anew."""
+        self.connected = True
+        if not self._timeout.expired():
+            self._timeout.reschedule(min(self._until_s, asyncio.get_running_loop().time() + self._timeouts.first_byte_s))
+
+
+async def _connected(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    context.trace_request_ctx.sent()
+
+
+class _Body:
+    """A request body that comes in pieces; remembers when its *source* failed, which is not the provider's fault."""
+
+    __slots__ = ("_chunks", "failure")
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = chunks
+        self.failure: NeuroRouteError | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    yield chunk
+        except NeuroRouteError as error:
+            self.failure = error
+            raise
+
+
+def _mapped(error: aiohttp.ClientError, body: "bytes | _Body") -> NeuroRouteError:
+    if isinstance(body, _Body) and body.failure is not None:
+        return body.failure
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.InvalidURL)):
+        return ConnectFailed("could not connect to the provider")
+    return UpstreamBroken("the provider broke the connection")
+
+
+class _SessionResponse:
+    __slots__ = ("_content", "_response", "_timeouts", "_until_s", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts, until_s: float) -> None:
+        self._response, self._content = response, response.content
+        self._timeouts, self._until_s = timeouts, until_s
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+
+    async def read(self) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.readany():
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES:
+                self.close()
+                raise UpstreamBroken("the provider's answer is too large")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def readany(self) -> bytes:
+        now_s = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(min(self._until_s, now_s + self._timeouts.idle_s)):
+                return await self._content.readany()
+        except TimeoutError as error:
+            self.close()
+            raise UpstreamTimeout("the provider stopped in the middle of its answer") from error
+        except (aiohttp.ClientError, OSError) as error:
+            self.close()
+            raise UpstreamBroken("the provider broke off its answer") from error
+
+    def close(self) -> None:
+        self._response.close()
