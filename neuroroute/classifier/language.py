@@ -1,0 +1,155 @@
+"""The language of a prompt: by its script where that settles it, else by letters and common words. A guess in 5-20 us, not a detector."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+SAMPLE_CHARS: Final = 600
+SAMPLE_WORDS: Final = 80
+
+_SCRIPTS: Final[tuple[tuple[str, str], ...]] = (
+    ("kana", "\u3040-\u30ff\uff66-\uff9f"),
+    ("ko", "\uac00-\ud7af\u1100-\u11ff"),
+    ("han", "\u3400-\u9fff"),
+    ("cyrillic", "\u0400-\u04ff"),
+    ("arabic", "\u0600-\u06ff\u0750-\u077f"),
+    ("devanagari", "\u0900-\u097f"),
+    ("th", "\u0e00-\u0e7f"),
+    ("el", "\u0370-\u03ff"),
+    ("he", "\u0590-\u05ff"),
+    ("bn", "\u0980-\u09ff"),
+    ("pa", "\u0a00-\u0a7f"),
+    ("gu", "\u0a80-\u0aff"),
+    ("ta", "\u0b80-\u0bff"),
+    ("te", "\u0c00-\u0c7f"),
+    ("kn", "\u0c80-\u0cff"),
+    ("ml", "\u0d00-\u0d7f"),
+    ("si", "\u0d80-\u0dff"),
+    ("lo", "\u0e80-\u0eff"),
+    ("my", "\u1000-\u109f"),
+    ("ka", "\u10a0-\u10ff"),
+    ("hy", "\u0530-\u058f"),
+    ("am", "\u1200-\u137f"),
+    ("km", "\u1780-\u17ff"),
+)
+_FOREIGN: Final = re.compile("|".join(f"([{ranges}]+)" for _, ranges in _SCRIPTS))
+_WEIGHTS: Final = {"han": 3.0, "kana": 2.5, "ko": 2.5, "th": 1.2}
+"""How many Latin letters one sign of a dense script is worth."""
+
+_LATIN: Final = re.compile(r"[a-zA-Z\u00c0-\u024f\u1e00-\u1eff]+")
+
+_COMMON: Final[dict[str, str]] = {
+    "en": "the of and to is what how are in for a with that this my you i it on write please can do does from an me be have not or who when where why which your explain give"
+    " make create hi hello tell would should could about between into list if was were will has did as at by there any some it's i'm don't best help need want find use using",
+    "es": "el la los las de que y en un una es por con para cómo qué cuál del al se mi lo su como más pero sus le ha este esta son escribe dame explica haz quiero puedes hola"
+    " cuáles tengo eres actúa traduce resume siguiente sobre entre cuánto cuántos dónde",
+    "fr": "le la les de des du et est un une en que qui dans pour au aux sur avec ce cette mon ma mes quel quelle comment pourquoi je tu il vous nous ne pas écris explique donne"
+    " rédige fais moi suis sont quels quelles traduis résume phrase suivant suivante entre c'est l'histoire bonjour où",
+    "de": "der die das und ist ein eine einen einem zu von mit für auf im in den dem des wie was ich du sie es nicht auch mir mein meine wer warum schreibe schreib erkläre gib"
+    " bitte kann kannst folgenden folgende über zwischen wenn bei aus nach welche wir hallo einer sich hat übersetze",
+    "pt": "o a os as de que e em um uma é por com para como qual quais do da dos das no na se meu minha não mais mas você escreva explique faça crie me ao são seu sua isso este"
+    " esta olá traduza resuma seguinte entre quanto quantos onde está tenho uns pelo pela",
+    "it": "il lo la i gli le di che e in un una è per con come cosa qual quale del della dei delle al nel mi mio mia non più ma sono scrivi spiega dammi crea fai questo questa"
+    " ciao traduci riassumi seguente seguenti tra quanto quanti dove perché chi ho ai sul alla dal",
+    "nl": "de het een en van is in op te met voor dat die niet aan er hoe wat ik je mijn zijn ook om maar als bij naar schrijf leg geef maak uit deze kan kun waarom welke wie tussen"
+    " over hebben heeft ben jij hallo vertaal volgende zin",
+    "pl": "i w na z do się jest nie że to jak co o dla po od za czy ale ten ta są mi mój moja jaki jaka jakie napisz wyjaśnij podaj stwórz proszę który która gdzie kiedy dlaczego"
+    " między cześć przetłumacz następujące zdanie ile ma oraz być mam przez",
+    "tr": "ve bir bu için ile ne nasıl mi mı mu mü de da en çok olarak olan gibi var yok ben sen bana hangi neden kim nerede yaz açıkla ver oluştur arasındaki aşağıdaki merhaba"
+    " çevir cümleyi kadar nedir daha kaç şu nelerdir türkçe",
+    "vi": "và của là có cho một các những được trong với không này tôi bạn hãy viết giải thích như thế nào gì ở đến từ về cách câu sau xin chào dịch sang hay vì sao nếu bao nhiêu"
+    " để người khi làm ra năm tại nào mới",
+    "id": "yang dan di dari untuk dengan ini itu adalah ke pada tidak apa bagaimana saya kamu anda buatkan buat tulis jelaskan berikan tolong berapa antara dalam akan sebuah"
+    " seorang kalimat berikut halo siapa mengapa bisa aku terjemahkan tentang atau jika oleh agar",
+    "sw": "na ya wa kwa ni katika la za cha kuwa hii huu hiyo nini je jinsi ana wake yake kila kama lakini andika eleza nipe habari mimi wewe gani ngapi tafsiri hili alikuwa ina"
+    " kwenye sentensi moja mbili siku",
+    "ro": "și în de la cu un o este pe pentru că nu mai ce cum care din sau sunt lui al ale scrie explică vreau fi îmi mi meu mea între următoarea",
+    "cs": "a v na se je že to jak co s pro z do ale by si který která napiš vysvětli jsem jsou není proč mezi ahoj přelož větu kde kolik být můj už ve při",
+    "sk": "a v na sa je že to ako čo s pre z do ale by si ktorý ktorá napíš vysvetli som sú nie prečo medzi ahoj prelož vetu kde koľko môj už vo pri",
+    "sv": "och att det är en ett som på för med av inte jag du hur vad till den de har kan skriv förklara ge mig min vilka varför mellan hej översätt meningen om från eller ska",
+    "da": "og at det er en et som på for med af ikke jeg du hvordan hvad til den de har kan skriv forklar giv mig min hvilke hvorfor mellem hej oversæt sætningen om fra eller skal",
+    "no": "og at det er en et som på for med av ikke jeg du hvordan hva til den de har kan skriv forklar gi meg min hvilke hvorfor mellom hei oversett setningen om fra eller skal",
+    "fi": "ja on ei että se mitä miten kuinka joka oli ovat minä sinä mutta kun tai kirjoita selitä anna minulle mikä miksi missä hei käännä seuraava lause välillä olen voi",
+    "hu": "a az és hogy egy nem is van mit mi ez meg írj magyarázd kérlek adj hogyan miért melyik között szia fordítsd mondatot vagy kell lehet amely nekem volt",
+    "tl": "ang ng sa na mga ay at ko mo ako ka ito ano paano bakit para isang kung hindi po sumulat ipaliwanag bigyan kumusta sino saan may nang",
+    "ms": "yang dan di dari untuk dengan ini itu adalah ke pada tidak apa bagaimana saya anda boleh tulis terangkan berikan ialah kepada awak sila mengapa",
+    "ca": "el la els les de que i en un una és per amb com què quin del al meu més però escriu explica això són amb els seva",
+    "hr": "i u na je se da za od s što kako koji su nije ali ili kao o napiši objasni mi moj između bok prevedi rečenicu gdje zašto koliko biti sam",
+}
+_LETTERS: Final[dict[str, str]] = {
+    "es": "ñ¿¡áíóúé", "fr": "çèêàùœîôëé", "de": "ßäöü", "pt": "ãõçáêâíó", "it": "òàèìù", "pl": "ąćęłńśźżó", "tr": "ğışöüç",
+    "vi": "ạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹđơưăâêô", "ro": "șțăâî", "cs": "řěůščžýáíé", "sk": "ľĺŕôäčšžťňýáíé", "sv": "åäö",
+    "da": "æøå", "no": "æøå", "fi": "äö", "hu": "őűáéíóöúü", "hr": "čćđšž", "ca": "·çàèòïü", "nl": "ë",
+}  # fmt: skip
+
+
+def _votes(lists: dict[str, str], split: bool) -> dict[str, tuple[tuple[str, float], ...]]:
+    owners: dict[str, list[str]] = {}
+    for language, content in lists.items():
+        for item in set(content.split() if split else content):
+            owners.setdefault(item, []).append(language)
+    return {item: tuple((language, 1.0 / len(shared)) for language in shared) for item, shared in owners.items()}
+
+
+_WORD_VOTES: Final = _votes(_COMMON, split=True)
+_LETTER_VOTES: Final = _votes(_LETTERS, split=False)
+
+
+def language_of(text: str, words: Sequence[str]) -> str:
+    """ISO 639-1, or 'und' where there are no letters. `words`: the tokens of the same text, folded to lower case."""
+    sample = text[:SAMPLE_CHARS]
+    if not sample.isascii():
+        script = _script(sample)
+        if script:
+            return script
+    votes: dict[str, float] = {}
+    for word in words[:SAMPLE_WORDS]:
+        for language, vote in _WORD_VOTES.get(word, ()):
+            votes[language] = votes.get(language, 0.0) + vote
+    if not sample.isascii():
+        for sign in set(sample.lower()):
+            for language, vote in _LETTER_VOTES.get(sign, ()):
+                votes[language] = votes.get(language, 0.0) + vote
+    if votes:
+        return max(votes, key=lambda language: (votes[language], language == "en"))
+    return "en" if _LATIN.search(sample) else "und"
+
+
+def _script(sample: str) -> str | None:
+    counts: dict[int, int] = {}
+    for found in _FOREIGN.finditer(sample):
+        place = found.lastindex or 1
+        counts[place] = counts.get(place, 0) + found.end() - found.start()
+    if not counts:
+        return None
+    weighed = {_SCRIPTS[place - 1][0]: count * _WEIGHTS.get(_SCRIPTS[place - 1][0], 1.0) for place, count in counts.items()}
+    latin = sum(found.end() - found.start() for found in _LATIN.finditer(sample))
+    if sum(weighed.values()) < 0.5 * latin:
+        return None
+    if weighed.get("kana", 0.0) > 0.1 * weighed.get("han", 0.0):
+        weighed["ja"] = weighed.pop("kana") + weighed.pop("han", 0.0)
+    top = max(weighed, key=lambda name: weighed[name])
+    return {"kana": "ja", "han": "zh", "cyrillic": _cyrillic(sample), "arabic": _arabic(sample), "devanagari": _devanagari(sample)}.get(
+        top, top
+    )
+
+
+def _cyrillic(sample: str) -> str:
+    folded = sample.lower()
+    if any(sign in folded for sign in "їєґ") or ("і" in folded and "ы" not in folded):
+        return "uk"
+    if any(sign in folded for sign in "ђјљњћџ"):
+        return "sr"
+    if "ы" not in folded and "э" not in folded and folded.count("ъ") >= 2:
+        return "bg"
+    return "ru"
+
+
+def _arabic(sample: str) -> str:
+    if any(sign in sample for sign in "ٹڈےںڑ"):
+        return "ur"
+    return "fa" if any(sign in sample for sign in "پچژگی") else "ar"
+
+
+def _devanagari(sample: str) -> str:
+    return "mr" if "ळ" in sample or "आहे" in sample else "hi"
