@@ -11,6 +11,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Final, Protocol
 
 import aiohttp
+from yarl import URL
 
 from neuroroute.core.errors import ConnectFailed, NeuroRouteError, UpstreamBroken, UpstreamTimeout
 from neuroroute.core.types import Timeouts, UpstreamRequest
@@ -20,6 +21,7 @@ MAX_ANSWER_BYTES: Final = 64 << 20
 _READ_BUFFER_BYTES: Final = 32 << 10  # aiohttp pauses the socket at twice this; its default of 256 KiB cost 1.9 MiB a stalled stream
 _KEEPALIVE_S: Final = 30.0  # below the 60 s after which common load balancers drop an idle connection
 _MAX_HEAD_BYTES: Final = 32 << 10
+_PIECE_BYTES: Final = 512 << 10  # larger bodies are written in pieces: one write of many MB would hold the loop
 
 
 class UpstreamResponse(Protocol):
@@ -116,13 +118,21 @@ class SessionLane:
     async def send(self, request: UpstreamRequest, timeouts: Timeouts) -> UpstreamResponse:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + timeouts.total_s
-        body = request.body if isinstance(request.body, bytes) else _Body(request.body)
         headers = {**request.headers, "Accept-Encoding": "identity"}
+        body = request.body if isinstance(request.body, bytes) else _Body(request.body)
+        if isinstance(body, bytes) and len(body) > _PIECE_BYTES:
+            headers["Content-Length"] = str(len(body))
+            body = _Body(_pieces(body))
         clock = _Clock(timeouts, until_s)
         try:
             async with clock.running():
                 response = await self._opened().request(
-                    request.method, request.url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=clock
+                    request.method,
+                    URL(request.url, encoded=True),
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=clock,
                 )
         except TimeoutError as error:
             if clock.connected:
@@ -180,6 +190,11 @@ class _Body:
         except NeuroRouteError as error:
             self.failure = error
             raise
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), _PIECE_BYTES):
+        yield body[at : at + _PIECE_BYTES]
 
 
 def _mapped(error: aiohttp.ClientError, body: "bytes | _Body") -> NeuroRouteError:
