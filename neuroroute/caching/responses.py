@@ -1,0 +1,260 @@
+"""
+The kept answers: a bounded map in the process, and behind it the key-value store that all workers and replicas share.
+
+`look` is a plain call and costs less than 3 us; `look_behind` asks the shared store, for at most its time limit, and never fails: an outage is a
+miss. `keep` is a plain call too; `run` (a tracked task) brings entries to the shared store.
+
+Entries are dropped by tag everywhere: a drop is a moment, and an entry older than the last drop of one of its tags is none. The moments are
+shared as one small value, merged by maximum, that every worker reads each second.
+"""
+
+import asyncio
+import logging
+import zlib
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from neuroroute.core.clock import unix_s
+from neuroroute.core.jsonbytes import dumps, loads
+from neuroroute.core.types import Usage
+from neuroroute.store.kv import KV, KVAway
+from neuroroute.store.kv_memory import ByteLRU
+
+_log = logging.getLogger("neuroroute.cache")
+
+OBJECT_BYTES: Final = 1400
+"""What an Entry costs beside its bytes: the object, its usage, its strings and numbers. Measured: 1.1 to 1.3 KB."""
+
+COMPRESS_FROM_BYTES: Final = 1024
+_COMPRESS_LEVEL: Final = 1  # zlib 1: 25 us per 10 KB, 6 costs four times that for a tenth less
+_MAGIC: Final = b"NRC1"
+_MAX_SHARE: Final = 8  # one entry is at most an eighth of the map
+_WAITING_BYTES: Final = 16 << 20
+_DROPS_KEY: Final = "drops"
+_DROPS_TTL_S: Final = 31 * 86_400
+_DROPS_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One kept answer.
+
+    body: the whole answer, or every byte of the stream, [DONE] included. usage, cost_nanousd: what the call cost that fetched it, which is what
+    a hit saves. latency_s: how long it took. tags: what it may be dropped by (`model:`, `key:`, `user:`, `tag:`).
+    """
+
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+    stream: bool = False
+    model: str = ""
+    provider: str = ""
+    finish_reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+    cost_nanousd: int | None = None
+    latency_s: float = 0.0
+    tags: tuple[str, ...] = ()
+    made_at_s: float = field(default_factory=unix_s)  # Unix seconds
+    expires_at_s: float = 0.0  # Unix seconds; set by `keep`
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.body) + OBJECT_BYTES + sum([60 + len(tag) for tag in self.tags])
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the start of the process."""
+
+    hits: int = 0
+    hits_behind: int = 0
+    misses: int = 0
+    kept: int = 0
+    dropped: int = 0
+    away: int = 0
+    unsent: int = 0  # not brought to the shared store: it was away or too slow
+
+
+class ResponseCache:
+    """
+    max_bytes: of the map in this process. shared: the store behind it, None = none.
+    """
+
+    def __init__(self, max_bytes: int, shared: KV | None = None, *, prefix: str = "cache:") -> None:
+        self._near: ByteLRU[Entry] = ByteLRU(max_bytes)
+        self._shared, self._prefix = shared, prefix
+        self._waiting: deque[tuple[bytes, bytes, float]] = deque()
+        self._waiting_bytes = 0
+        self._wake = asyncio.Event()
+        self._drops: dict[str, float] = {}
+        self._drops_changed = False
+        self.counts = Counts()
+
+    @property
+    def bytes(self) -> int:
+        """Held in this process, the entries' own cost included."""
+        return self._near.bytes + self._waiting_bytes
+
+    @property
+    def evicted(self) -> int:
+        return self._near.evicted
+
+    @property
+    def has_behind(self) -> bool:
+        """Whether `look_behind` can find what `look` did not."""
+        return self._shared is not None
+
+    def __len__(self) -> int:
+        return len(self._near)
+
+    def look(self, key: bytes) -> Entry | None:
+        entry = self._near.get(key)
+        if entry is None:
+            if self._shared is None:
+                self.counts.misses += 1
+            return None
+        self.counts.hits += 1
+        return entry
+
+    async def look_behind(self, key: bytes) -> Entry | None:
+        """What another worker kept; from then on it is kept here too. Waits at most the store's time limit, and never raises KVAway."""
+        if self._shared is None:
+            return None
+        try:
+            data = await self._shared.get(self._name(key))
+        except KVAway:
+            self.counts.away += 1
+            self.counts.misses += 1
+            return None
+        entry = None if data is None else unpack(data)
+        if entry is None or self._is_dropped(entry) or entry.expires_at_s <= unix_s():
+            self.counts.misses += 1
+            return None
+        self.counts.hits += 1
+        self.counts.hits_behind += 1
+        self._put(key, entry, entry.expires_at_s - unix_s())
+        return entry
+
+    def keep(self, key: bytes, entry: Entry, ttl_s: float) -> None:
+        """Keep a good, whole answer (see policy.Plan.keeps) for `ttl_s` seconds."""
+        entry = Entry(**{**_fields(entry), "expires_at_s": unix_s() + ttl_s})
+        self.counts.kept += 1
+        self._put(key, entry, ttl_s)
+        if self._shared is not None:
+            data = pack(entry)
+            if self._waiting_bytes + len(data) > _WAITING_BYTES:
+                self.counts.unsent += 1
+                return
+            self._waiting.append((key, data, ttl_s))
+            self._waiting_bytes += len(data)
+            self._wake.set()
+
+    def drop(self, tag: str | None = None) -> int:
+        """Drop what carries `tag` (model:gpt-4o, key:key_..., ...), None = all; how many entries of this process that were."""
+        self._drops[tag or "*"] = unix_s()
+        self._drops_changed = True
+        self._wake.set()
+        return self._sweep()
+
+    async def run(self) -> None:
+        """Bring entries to the shared store and read the drops, for ever. Returns at once where there is no shared store."""
+        while self._shared is not None:
+            await self._send(self._shared)
+            await self._share_drops(self._shared)
+            try:
+                await asyncio.wait_for(self._wake.wait(), _DROPS_EVERY_S)
+            except TimeoutError:
+                continue
+            self._wake.clear()
+
+    async def flush(self) -> None:
+        """Returns when what was kept and dropped until now is in the shared store, or it is away."""
+        if self._shared is not None:
+            await self._send(self._shared)
+            await self._share_drops(self._shared)
+
+    def _name(self, key: bytes) -> str:
+        return self._prefix + key.hex()
+
+    def _put(self, key: bytes, entry: Entry, ttl_s: float) -> None:
+        if entry.size_bytes * _MAX_SHARE <= self._near.max_bytes:
+            self._near.put(key, entry, entry.size_bytes + len(key), ttl_s)
+        else:
+            self._near.pop(key)
+
+    def _is_dropped(self, entry: Entry) -> bool:
+        drops = self._drops
+        return bool(drops) and any([drops.get(tag, 0.0) >= entry.made_at_s for tag in (*entry.tags, "*")])
+
+    def _sweep(self) -> int:
+        count = self._near.drop(self._is_dropped)
+        self.counts.dropped += count
+        return count
+
+    async def _send(self, shared: KV) -> None:
+        while self._waiting:
+            key, data, ttl_s = self._waiting.popleft()
+            self._waiting_bytes -= len(data)
+            try:
+                await shared.set(self._name(key), data, ttl_s)
+            except KVAway:
+                self.counts.unsent += 1 + len(self._waiting)
+                self._waiting.clear()
+                self._waiting_bytes = 0
+
+    async def _share_drops(self, shared: KV) -> None:
+        try:
+            known = _moments(await shared.get(self._prefix + _DROPS_KEY))
+            news = {tag: at_s for tag, at_s in known.items() if at_s > self._drops.get(tag, 0.0)}
+            self._drops.update(news)
+            if news:
+                self._sweep()
+            oldest_s = unix_s() - _DROPS_TTL_S
+            self._drops = {tag: at_s for tag, at_s in self._drops.items() if at_s > oldest_s}
+            if any([at_s > known.get(tag, 0.0) for tag, at_s in self._drops.items()]):
+                await shared.set(self._prefix + _DROPS_KEY, dumps(self._drops), _DROPS_TTL_S)
+        except KVAway:
+            self.counts.away += 1
+
+
+def pack(entry: Entry) -> bytes:
+    """An entry as bytes: magic, one flag byte, length of the head, head (JSON), body; the body compressed where that makes it a tenth smaller."""
+    body, flag = entry.body, b"0"
+    if len(body) >= COMPRESS_FROM_BYTES:
+        small = zlib.compress(body, _COMPRESS_LEVEL)
+        if len(small) * 10 <= len(body) * 9:
+            body, flag = small, b"z"
+    head = _fields(entry)
+    del head["body"]
+    head["usage"] = asdict(entry.usage)
+    text = dumps(head)
+    return b"".join((_MAGIC, flag, len(text).to_bytes(4, "big"), text, body))
+
+
+def unpack(data: bytes) -> Entry | None:
+    """None if `data` is not what `pack` made: another version, or damage."""
+    if data[:4] != _MAGIC or len(data) < 9:
+        return None
+    at = 9 + int.from_bytes(data[5:9], "big")
+    try:
+        head = loads(data[9:at])
+        body = zlib.decompress(data[at:]) if data[4:5] == b"z" else data[at:]
+        return Entry(body=body, **{**head, "usage": Usage(**head["usage"]), "tags": tuple(head["tags"])})
+    except (ValueError, TypeError, KeyError, zlib.error):
+        return None
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in Entry.__slots__}
+
+
+def _moments(data: bytes | None) -> dict[str, float]:
+    try:
+        moments = loads(data) if data else {}
+    except ValueError:
+        return {}
+    if not isinstance(moments, dict):
+        return {}
+    return {tag: float(at_s) for tag, at_s in moments.items() if isinstance(at_s, (int, float))}
