@@ -93,7 +93,7 @@ class ResponseCache:
         self.counts = Counts()
 
     @property
-    def bytes(self) -> int:
+    def held_bytes(self) -> int:
         """Held in this process, the entries' own cost included."""
         return self._near.bytes + self._waiting_bytes
 
@@ -186,7 +186,7 @@ class ResponseCache:
 
     def _is_dropped(self, entry: Entry) -> bool:
         drops = self._drops
-        return bool(drops) and any([drops.get(tag, 0.0) >= entry.made_at_s for tag in (*entry.tags, "*")])
+        return bool(drops) and any(drops.get(tag, 0.0) >= entry.made_at_s for tag in (*entry.tags, "*"))
 
     def _sweep(self) -> int:
         count = self._near.drop(self._is_dropped)
@@ -213,7 +213,7 @@ class ResponseCache:
                 self._sweep()
             oldest_s = unix_s() - _DROPS_TTL_S
             self._drops = {tag: at_s for tag, at_s in self._drops.items() if at_s > oldest_s}
-            if any([at_s > known.get(tag, 0.0) for tag, at_s in self._drops.items()]):
+            if any(at_s > known.get(tag, 0.0) for tag, at_s in self._drops.items()):
                 await shared.set(self._prefix + _DROPS_KEY, dumps(self._drops), _DROPS_TTL_S)
         except KVAway:
             self.counts.away += 1
