@@ -1,0 +1,50 @@
+"""
+Configuration: what is offered to clients, and how it is routed; from a YAML file, the environment and the database.
+
+`models` is its shape, `text` reads a YAML file and knows where each key stands, `layers` puts the sources over each other and checks the sum,
+`watch` follows the file. Every fault is told with its place, its key and what is allowed, all of a source together.
+"""
+
+from neuroroute.core.config.layers import Effective, build, effective, from_environment
+from neuroroute.core.config.models import (
+    AlertConfig,
+    CacheConfig,
+    Config,
+    LimitsConfig,
+    ModelConfig,
+    PolicyConfig,
+    PriceConfig,
+    ProviderConfig,
+    RoutingConfig,
+    RuleConfig,
+    TimeoutsConfig,
+    WeightsConfig,
+    json_schema,
+)
+from neuroroute.core.config.text import ConfigFaulty, Layer, parse, read
+from neuroroute.core.config.watch import ConfigFile
+
+__all__ = [
+    "AlertConfig",
+    "CacheConfig",
+    "Config",
+    "ConfigFaulty",
+    "ConfigFile",
+    "Effective",
+    "Layer",
+    "LimitsConfig",
+    "ModelConfig",
+    "PolicyConfig",
+    "PriceConfig",
+    "ProviderConfig",
+    "RoutingConfig",
+    "RuleConfig",
+    "TimeoutsConfig",
+    "WeightsConfig",
+    "build",
+    "effective",
+    "from_environment",
+    "json_schema",
+    "parse",
+    "read",
+]
