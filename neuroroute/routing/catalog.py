@@ -1,0 +1,439 @@
+"""
+Which models there are: an immutable snapshot, built whole and swapped whole.
+
+Built from what the operator declared, what hosted providers are known to offer (facts that come with the package) and what local servers
+were found to serve. A call keeps the snapshot that it began with. Names, in the order in which they are looked up: an alias, a model's
+public name, `provider/model`.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+from neuroroute.core.errors import UnknownModel
+from neuroroute.core.jsonbytes import dumps_sorted
+from neuroroute.core.types import Dialect, Model, Price, Protocol, Provider, Target, Timeouts
+from neuroroute.core.value import AIMS, DIAL_MAX, Aim, aim_of_dial
+from neuroroute.routing.facts import Fact, KnownModels, estimate_of_size, facts
+from neuroroute.routing.forecast import odds_against, prior_speed
+from neuroroute.routing.rules import Rule
+
+AUTO: Final = "auto"
+_OWN: Final = "neuroroute/"
+_LONGEST_NAME: Final = 256
+_MEMO_SIZE: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredModel:
+    """A model as the operator wrote it; None and empty = not said, so the facts or the server's word count."""
+
+    name: str
+    provider: str
+    upstream_model: str | None = None
+    kind: str | None = None
+    price: Price | None = None
+    context_window_tokens: int | None = None
+    max_output_tokens: int | None = None
+    abilities: frozenset[str] | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
+    timeouts: Timeouts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredPolicy:
+    """A policy of the operator's own: weights `quality` (default 1), `cost`, `latency` over what reaches the floor; or a dial 0..10."""
+
+    quality_floor: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    dial: float | None = None
+
+    def aim(self) -> Aim:
+        """Raises: ValueError on a weight that is not known, a negative one, or a floor outside 0..1."""
+        if unknown := set(self.weights) - {"quality", "cost", "latency"}:
+            raise ValueError(f"weight {min(unknown)}: allowed are quality, cost, latency")
+        if not 0.0 <= self.quality_floor <= 1.0 or any(weight < 0 for weight in self.weights.values()):
+            raise ValueError("quality_floor lies in 0..1 and no weight is below 0")
+        if self.dial is not None:
+            dial = aim_of_dial(self.dial)
+            return Aim(dial.quality_weight, dial.cost_weight, dial.latency_weight, self.quality_floor)
+        weight = self.weights.get
+        return Aim(weight("quality", 1.0), weight("cost", 0.0), weight("latency", 0.0), self.quality_floor)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A target with what a decision needs of it ready to hand. auto: it may be chosen unasked."""
+
+    target: Target
+    name: str  # public
+    key: str  # Target.name
+    auto: bool
+    abilities: frozenset[str]
+    abilities_known: bool  # False: nobody said what it can do
+    reasons: bool
+    against: tuple[float, ...]
+    quality_source: str
+    prior_speed: tuple[float, float]  # TTFT ms, tokens per second
+
+    @property
+    def model(self) -> Model:
+        return self.target.model
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """
+    One state of the catalogue.
+
+    entries: by public name, in the order of the configuration. warnings: references to models that are not there at present.
+    """
+
+    providers: Mapping[str, Provider]
+    entries: Mapping[str, Entry]
+    aliases: Mapping[str, tuple[Target, ...]]
+    policies: Mapping[str, Aim]
+    rules: tuple[Rule, ...]
+    default_policy: str
+    baseline: Target | None
+    default_provider: Provider | None
+    version: str
+    warnings: tuple[str, ...] = ()
+    _by_key: Mapping[str, Entry] = field(default_factory=dict, repr=False)
+    _by_kind: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict, repr=False)
+    _memo: dict[frozenset[str], frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def find(self, name: str) -> tuple[Target, ...]:
+        """The targets of an explicit name in order: one for a model, the chain for an alias. Raises: UnknownModel with the nearest names."""
+        if (chain := self.aliases.get(name)) is not None:
+            if chain:
+                return chain
+            raise UnknownModel(f"None of the models of the alias {name!r} is available at present.", param="model")
+        entry = self.entry(name)
+        if entry is None and name.startswith(_OWN):
+            entry = self.entry(name[len(_OWN) :])
+        if entry is not None:
+            return (entry.target,)
+        raise self._unknown(name)
+
+    def entry(self, name: str) -> Entry | None:
+        """A model by its public name or as provider/model."""
+        return self.entries.get(name) or self._by_key.get(name)
+
+    def of(self, target: Target) -> Entry | None:
+        return self._by_key.get(target.name)
+
+    def candidates(self, kind: str = "chat") -> tuple[Entry, ...]:
+        """What `auto` chooses among."""
+        return self._by_kind.get(kind, ())
+
+    def auto_policy(self, name: str) -> str | None:
+        """
+        The policy that an `auto` name means ("" and "auto": the default one); None where the name is no auto name.
+
+        Raises: UnknownModel where the policy is not known.
+        """
+        word = name.removeprefix(_OWN)
+        if word in ("", AUTO):
+            return self.default_policy
+        if not word.startswith(AUTO + ":"):
+            return None
+        policy = word[len(AUTO) + 1 :]
+        if self.aim(policy) is None:
+            raise self._unknown(name)
+        return policy
+
+    def aim(self, policy: str) -> Aim | None:
+        """A policy by its name, or by a number 0..10: the dial from cheap to best."""
+        known = self.policies.get(policy)
+        if known is None and len(policy) <= 5 and policy.replace(".", "", 1).isdecimal() and policy.isascii() and float(policy) <= DIAL_MAX:
+            return aim_of_dial(float(policy))
+        return known
+
+    def auto_names(self) -> tuple[str, ...]:
+        return (AUTO, *(f"{AUTO}:{policy}" for policy in self.policies))
+
+    def matching(self, patterns: Iterable[str]) -> frozenset[str]:
+        """Names of the targets (`Target.name`) that the patterns cover: public names, provider/model, provider/*, globs, aliases."""
+        wanted = patterns if isinstance(patterns, frozenset) else frozenset(patterns)
+        found = self._memo.get(wanted)
+        if found is None:
+            if len(self._memo) >= _MEMO_SIZE:
+                self._memo.clear()
+            found = self._memo[wanted] = self._match(wanted)
+        return found
+
+    def _match(self, patterns: frozenset[str]) -> frozenset[str]:
+        globs = [pattern for pattern in patterns if any(mark in pattern for mark in "*?[")]
+        found = {target.name for name in patterns & self.aliases.keys() for target in self.aliases[name]}
+        for entry in self._by_key.values():
+            names = (entry.name, entry.key)
+            if not patterns.isdisjoint(names) or any(fnmatchcase(name, glob) for glob in globs for name in names):
+                found.add(entry.key)
+        return frozenset(found)
+
+    def allowed(self, allowed_models: frozenset[str] | None) -> frozenset[str] | None:
+        """
+        Names of the targets that a key's allow-list leaves; None = all.
+
+        A list that holds nothing but `auto` names leaves all models to the router; as soon as it names a model, only those named.
+        """
+        if allowed_models is None:
+            return None
+        models = frozenset(name for name in allowed_models if not is_auto(name))
+        return self.matching(models) if models or not allowed_models else None
+
+    def may_name(self, name: str, allowed_models: frozenset[str] | None) -> bool:
+        """Whether a key may send this model name. `auto` names need a list that has them, or one that names models to choose among."""
+        if allowed_models is None or name in allowed_models:
+            return True
+        autos = {auto.removeprefix(_OWN) for auto in allowed_models if is_auto(auto)}
+        if is_auto(name):
+            return not autos or AUTO in autos or (name.removeprefix(_OWN) or AUTO) in autos
+        models = frozenset(pattern for pattern in allowed_models if not is_auto(pattern))
+        targets = self.aliases.get(name) or tuple(entry.target for entry in [self.entry(name)] if entry)
+        return bool(targets) and {target.name for target in targets} <= self.matching(models)
+
+    def listing(self, allowed_models: frozenset[str] | None = None) -> tuple[str, ...]:
+        """Every name a key may send: the auto names, the aliases, the models."""
+        names = (*self.auto_names(), *self.aliases, *self.entries)
+        return tuple(name for name in names if self.may_name(name, allowed_models))
+
+    def _unknown(self, name: str) -> UnknownModel:
+        shown = name[:_LONGEST_NAME]
+        near = difflib.get_close_matches(shown, [*self.auto_names(), *self.aliases, *self.entries], n=3, cutoff=0.5)
+        hint = f" The nearest names are: {', '.join(near)}." if near else ""
+        return UnknownModel(f"The model {shown!r} does not exist, or you have no access to it.{hint}", param="model")
+
+
+class CatalogHolder:
+    """Where the present snapshot stands. Swapped by one assignment."""
+
+    __slots__ = ("current",)
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.current = catalog
+
+    def swap(self, catalog: Catalog) -> None:
+        self.current = catalog
+
+
+def is_auto(name: str) -> bool:
+    word = name.removeprefix(_OWN)
+    return word in ("", AUTO) or word.startswith(AUTO + ":")
+
+
+def build_catalog(
+    providers: Mapping[str, Provider],
+    declared: Sequence[DeclaredModel] = (),
+    *,
+    aliases: Mapping[str, Sequence[str]] | None = None,
+    policies: Mapping[str, DeclaredPolicy] | None = None,
+    rules: Sequence[Rule] = (),
+    default_policy: str = "balanced",
+    baseline_model: str | None = None,
+    discovered: Mapping[str, Sequence[Model]] | None = None,
+    known: KnownModels | None = None,
+) -> Catalog:
+    """
+    A snapshot.
+
+    discovered: per provider what its server says it serves; for a hosted provider this replaces what it is known to offer.
+    Raises: ValueError naming the model, alias or policy whose provider, name or policy is not there.
+    """
+    entries, by_key = _entries(providers, declared, discovered or {}, known or facts())
+    warnings: list[str] = []
+    chains: dict[str, tuple[Target, ...]] = {}
+    for alias, members in (aliases or {}).items():
+        if is_auto(alias):
+            raise ValueError(f"alias {alias}: the name is taken by the router")
+        chains[alias] = tuple(target for name in members for target in _refer(name, entries, by_key, chains, f"alias {alias}", warnings))
+    aims = {**AIMS, **{name: _aim(name, policy) for name, policy in (policies or {}).items()}}
+    for place, rule in enumerate(rules, 1):
+        if rule.policy and rule.policy not in aims:
+            raise ValueError(f"rule {place}: policy {rule.policy} is not known; known are {', '.join(aims)}")
+        if rule.use and not is_auto(rule.use):
+            _refer(rule.use, entries, by_key, chains, f"rule {place}", warnings)
+    if default_policy not in aims:
+        raise ValueError(f"routing.policy: {default_policy} is not known; known are {', '.join(aims)}")
+    baseline: Target | None = None
+    if baseline_model:
+        baseline = next(iter(_refer(baseline_model, entries, by_key, chains, "routing.baseline_model", warnings)), None)
+    by_kind: dict[str, list[Entry]] = {}
+    for entry in by_key.values():
+        if entry.auto:
+            by_kind.setdefault(entry.model.kind, []).append(entry)
+    return Catalog(
+        providers=dict(providers),
+        entries=entries,
+        aliases=chains,
+        policies=aims,
+        rules=tuple(rules),
+        default_policy=default_policy,
+        baseline=baseline or _best(by_kind.get("chat", [])),
+        default_provider=_default_provider(providers),
+        version=_version(entries, chains, aims, rules, default_policy, baseline_model),
+        warnings=tuple(warnings),
+        _by_key=by_key,
+        _by_kind={kind: tuple(some) for kind, some in by_kind.items()},
+    )
+
+
+def _aim(name: str, policy: DeclaredPolicy) -> Aim:
+    try:
+        return policy.aim()
+    except ValueError as fault:
+        raise ValueError(f"policy {name}: {fault}") from fault
+
+
+def _refer(
+    name: str,
+    entries: Mapping[str, Entry],
+    by_key: Mapping[str, Entry],
+    chains: Mapping[str, tuple[Target, ...]],
+    who: str,
+    warnings: list[str],
+) -> tuple[Target, ...]:
+    """The targets behind a name in the configuration; a model may be away for now (its server is down), so that is a warning."""
+    if name in chains:
+        return chains[name]
+    entry = entries.get(name) or by_key.get(name)
+    if entry is None:
+        warnings.append(f"{who}: no model {name} at present")
+        return ()
+    return (entry.target,)
+
+
+def _entries(
+    providers: Mapping[str, Provider], declared: Sequence[DeclaredModel], discovered: Mapping[str, Sequence[Model]], known: KnownModels
+) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    """(by public name, by provider/model). The first to claim a bare name keeps it; later ones are reached as provider/model."""
+    by_name: dict[str, Entry] = {}
+    by_key: dict[str, Entry] = {}
+    claimed: set[tuple[str, str]] = set()
+
+    def add(target: Target, fact: Fact | None, auto: bool, source: str) -> None:
+        model = target.model
+        key = target.name
+        claimed.add((target.provider.name, model.upstream_model))
+        if key in by_key:
+            return
+        name = model.name if model.name not in by_name else key
+        sure = fact is not None or bool(model.abilities)
+        reasons = "reasoning" in model.abilities
+        against = odds_against(model.quality)
+        entry = Entry(target, name, key, auto, model.abilities, sure, reasons, against, source, prior_speed(model))
+        by_name[name] = by_key[key] = entry
+
+    for spec in declared:
+        if spec.provider not in providers:
+            raise ValueError(
+                f"model {spec.name}: provider {spec.provider} is not configured; configured are {', '.join(providers) or 'none'}"
+            )
+        if is_auto(spec.name):
+            raise ValueError(f"model {spec.name}: the name is taken by the router")
+        fact = known.get(spec.upstream_model or spec.name)
+        served = {model.upstream_model: model for model in discovered.get(spec.provider, ())}
+        model = _declared(spec, served.get(spec.upstream_model or spec.name), fact)
+        add(Target(providers[spec.provider], model), fact, True, "declared" if spec.quality else _source(fact))
+    for provider in providers.values():
+        found = discovered.get(provider.name)
+        for model in found or ():
+            if (provider.name, model.upstream_model) not in claimed:
+                fact = known.get(model.upstream_model)
+                offered = bool(known.of_provider(provider.name))
+                add(Target(provider, _served(model, provider, fact)), fact, fact.auto if fact and offered else not offered, _source(fact))
+        if not found and provider.api_key:
+            for fact in known.of_provider(provider.name):
+                if (provider.name, fact.model.name) not in claimed:
+                    add(Target(provider, fact.model), fact, fact.auto, _source(fact))
+    return by_name, by_key
+
+
+def _source(fact: Fact | None) -> str:
+    return fact.quality_source if fact else "estimate"
+
+
+def _declared(spec: DeclaredModel, served: Model | None, fact: Fact | None) -> Model:
+    """What the operator said, then what the server says, then what is known."""
+    upstream = spec.upstream_model or spec.name
+    base = _served(served or Model(upstream, spec.provider, upstream, kind=_kind_of(upstream)), None, fact)
+    return Model(
+        name=spec.name,
+        provider=spec.provider,
+        upstream_model=upstream,
+        kind=spec.kind or base.kind,
+        price=spec.price or (fact.model.price if fact and fact.model.provider == spec.provider else None),
+        context_window_tokens=spec.context_window_tokens or base.context_window_tokens,
+        max_output_tokens=spec.max_output_tokens or base.max_output_tokens,
+        abilities=base.abilities if spec.abilities is None else spec.abilities,
+        quality={**base.quality, **spec.quality},
+        created=base.created,
+        timeouts=spec.timeouts,
+    )
+
+
+def _served(model: Model, provider: Provider | None, fact: Fact | None) -> Model:
+    """What the server says, then what is known. A price belongs to the provider that asks it, never to another who hosts the same weights."""
+    name = model.upstream_model
+    priced = fact is not None and provider is not None and fact.model.provider == provider.name
+    return Model(
+        name=model.name,
+        provider=provider.name if provider else model.provider,
+        upstream_model=name,
+        kind=fact.model.kind if fact and model.kind == "chat" else (model.kind if model.kind != "chat" else _kind_of(name)),
+        price=model.price or (fact.model.price if fact and priced else None),
+        context_window_tokens=model.context_window_tokens or (fact.model.context_window_tokens if fact else None),
+        max_output_tokens=model.max_output_tokens or (fact.model.max_output_tokens if fact else None),
+        abilities=model.abilities or (fact.model.abilities if fact else frozenset()),
+        quality=model.quality or (fact.model.quality if fact else estimate_of_size(name)),
+        created=model.created or (fact.model.created if fact else 0),
+        timeouts=model.timeouts,
+    )
+
+
+def _kind_of(name: str) -> str:
+    """By the customs of names; a server's model list says no more."""
+    word = name.lower()
+    for mark, kind in (("embed", "embedding"), ("bge-", "embedding"), ("whisper", "audio"), ("tts", "audio"), ("moderation", "moderation")):
+        if mark in word:
+            return kind
+    return "image" if word.startswith(("dall-e", "gpt-image")) else "chat"
+
+
+def _best(entries: Iterable[Entry]) -> Target | None:
+    """The best model there is: the highest prior over all work, then the dearest; one whose price is known before others."""
+
+    def rank(entry: Entry) -> tuple[bool, float, int, str]:
+        price = entry.model.price
+        return price is not None, -entry.against[-1], price.output_nanousd if price else 0, entry.key
+
+    return max(entries, key=rank).target if entries else None
+
+
+def _default_provider(providers: Mapping[str, Provider]) -> Provider | None:
+    """Who gets the paths that name no model: the first that speaks OpenAI's dialect and passes any path on."""
+    openai = [provider for provider in providers.values() if provider.protocol is Protocol.OPENAI and Dialect.PASS in provider.speaks]
+    return next(iter([*openai, *providers.values()]), None)
+
+
+def _version(
+    entries: Mapping[str, Entry],
+    chains: Mapping[str, tuple[Target, ...]],
+    aims: Mapping[str, Aim],
+    rules: Sequence[Rule],
+    default_policy: str,
+    baseline: str | None,
+) -> str:
+    """A short hash of all that can change a decision; no secret goes into it."""
+    parts = [
+        [[entry.name, entry.key, entry.auto, entry.target.provider.base_url, entry.model] for entry in entries.values()],
+        {alias: [target.name for target in chain] for alias, chain in chains.items()},
+        dict(aims),
+        [rule.text for rule in rules],
+        [default_policy, baseline],
+    ]
+    return hashlib.sha256(dumps_sorted(parts)).hexdigest()[:8]

@@ -1,0 +1,127 @@
+"""What routing is asked and what it answers: plain data, shared by strategies, router and explain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from neuroroute.core.types import Classification, Dialect, Principal, Target
+
+
+class Gate(StrEnum):
+    """Facts that close a model for a call."""
+
+    KIND = "kind"  # not made for this endpoint
+    ACCESS = "access"  # the key may not use it
+    ALLOW = "allow"  # not in the caller's allow list
+    DENY = "deny"  # in the caller's deny list
+    TOOLS = "tools"
+    VISION = "vision"
+    AUDIO = "audio"
+    FILES = "files"
+    JSON_SCHEMA = "json_schema"
+    REASONING = "reasoning"
+    CONTEXT = "context_window"  # prompt + output do not fit
+    OUTPUT = "max_output"  # it can not write that much
+    PRICE = "price_unknown"  # a money bound is set and the price is not known
+    COST = "max_cost_usd"
+    LATENCY = "max_latency_ms"
+    QUALITY = "quality_floor"
+    HEALTH = "health"  # its breaker is open
+    STALLED = "stalled"  # it stalled in this conversation: a better one is due
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the caller set for this one call; None and empty = not set. `allow` and `deny` hold model names, `provider/*` and globs."""
+
+    policy: str | None = None
+    quality_floor: float | None = None
+    max_cost_usd: float | None = None
+    max_latency_ms: float | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+NO_BOUNDS = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """
+    What is known of the conversation that a call continues.
+
+    target: who answered last (`Target.name`). cached_prefix_tokens: how much of this prompt its provider holds in its cache.
+    tool_loop: the call brings tool results back. stalled: the last answer repeated itself, refused, broke its schema, or the user said so.
+    """
+
+    target: str = ""
+    cached_prefix_tokens: int = 0
+    tool_loop: bool = False
+    stalled: bool = False
+
+
+NEW_THREAD = Thread()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call, as far as routing looks at it. model: as the client wrote it, empty = auto. headers are lower-case."""
+
+    model: str
+    principal: Principal
+    dialect: Dialect = Dialect.CHAT
+    stream: bool = False
+    max_output_tokens: int | None = None
+    bounds: Bounds = NO_BOUNDS
+    thread: Thread = NEW_THREAD
+    tags: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Candidate:
+    """
+    One model's place in a decision.
+
+    closed: the gates that closed it; empty = it passed all. score: its utility under the policy; admitted: within the policy's floors.
+    cost_nanousd is None where the price is not known. Figures of closed candidates are those of the same forecast.
+    """
+
+    target: Target
+    quality: float
+    output_tokens: float
+    cost_nanousd: float | None
+    latency_ms: float
+    closed: tuple[Gate, ...] = ()
+    score: float = 0.0
+    admitted: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    Who answers a call, and why.
+
+    targets: in the order in which they are to be tried, never empty. policy: empty where a model was named. reason: one short sentence.
+    candidates: the open ones by rank, then the closed ones; empty where a model was named. baseline: what savings are counted against.
+    """
+
+    requested: str
+    targets: tuple[Target, ...]
+    policy: str
+    reason: str
+    candidates: tuple[Candidate, ...] = ()
+    baseline: Target | None = None
+    rule: str = ""
+    kept: bool = False  # the conversation kept its model against the ranking
+    classification: Classification | None = None
+    catalog_version: str = ""
+    max_output_tokens: int | None = None
+
+    @property
+    def chosen(self) -> Target:
+        return self.targets[0]

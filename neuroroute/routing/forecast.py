@@ -1,0 +1,141 @@
+"""
+What a model would do with a call: the probability of a good answer, the tokens, the money and the time.
+
+Success: the mean, over the labels that the prompt may have, of sigmoid(logit(prior quality for the label) - STEEPNESS * (difficulty -
+the label's mean difficulty)). Where the classifier abstained, the prior over all work counts, and a prompt a little harder than usual, so
+that doubt goes to the safer model.
+Length: a table per label, replaced by what models really write (`Lengths`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from neuroroute.core.types import LABELS, Classification, Model, Price
+
+STEEPNESS: Final = 4.0
+MEAN_DIFFICULTY: Final = 0.35
+"""The difficulty at which a prior quality holds as it stands, for labels whose mean is not known."""
+DOUBT: Final = 0.1
+"""What an abstaining classifier adds to the mean difficulty."""
+UNKNOWN_QUALITY: Final = 0.5
+"""The prior of a model of which nothing is known, not even its size. Guess."""
+_LEAST_SHARE: Final = 0.08  # labels below this posterior are left out: they move P by less than 0.01 and cost time
+_EDGE: Final = 0.02  # no prior is surer than this
+_ALL: Final = len(LABELS)  # the place of `default` behind the labels
+_NAMES: Final = (*LABELS, "default")
+
+OUTPUT_TOKENS: Final[Mapping[str, int]] = {
+    "code": 700, "math": 600, "reasoning": 700, "writing": 800, "roleplay": 350, "rewriting": 350, "summarization": 300,
+    "extraction": 200, "classification": 40, "translation": 300, "factual_qa": 250, "advice": 600, "chat": 120,
+}  # fmt: skip
+"""Expected tokens of an answer by label. Source: guess from common chat traffic; `Lengths` replaces it by live averages."""
+REASONING_FACTOR: Final = 1.6
+"""How much more a model that reasons writes, reasoning tokens included, until its own figure is known. Guess."""
+ANY_OUTPUT_TOKENS: Final = 400
+
+
+def odds_against(quality: Mapping[str, float]) -> tuple[float, ...]:
+    """(1 - q) / q of a model's prior per label in the order of LABELS, and of `default` behind them: the form in which `success` is cheap."""
+    default = quality.get("default")
+    if default is None:
+        default = sum(quality.values()) / len(quality) if quality else UNKNOWN_QUALITY
+    inside = (min(max(quality.get(label, default), _EDGE), 1.0 - _EDGE) for label in (*LABELS, "default"))
+    return tuple((1.0 - q) / q for q in inside)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A classification, folded into what `success` needs: (place of a label, its share, exp(its shift)) of the labels that matter."""
+
+    shares: tuple[tuple[int, float, float], ...]
+
+
+def prompt_of(seen: Classification, mean_difficulty: Mapping[str, float] | None = None) -> Prompt:
+    """
+    Fold once per call; then each model costs no exponential.
+
+    mean_difficulty: per label, where the classifier knows it.
+    """
+    means = mean_difficulty or {}
+    if seen.abstained:
+        return Prompt(((_ALL, 1.0, math.exp(STEEPNESS * max(seen.difficulty - MEAN_DIFFICULTY, DOUBT))),))
+    kept = [(place, share) for place, share in enumerate(seen.posterior) if share >= _LEAST_SHARE]
+    if not kept:
+        kept = [(LABELS.index(seen.label) if seen.label in LABELS else _ALL, 1.0)]
+    total = sum(share for _, share in kept)
+    return Prompt(
+        tuple(
+            (place, share / total, math.exp(STEEPNESS * (seen.difficulty - means.get(_NAMES[place], MEAN_DIFFICULTY))))
+            for place, share in kept
+        )
+    )
+
+
+def success(against: Sequence[float], prompt: Prompt) -> float:
+    """P(good answer), 0..1, of a model with these prior odds."""
+    probability = 0.0
+    for place, share, shift in prompt.shares:
+        probability += share / (1.0 + shift * against[place])
+    return probability
+
+
+def cost_nanousd(price: Price, prompt_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
+    """The expected cost of a call; `cached_tokens` of the prompt are read from the provider's cache."""
+    cached_rate = price.input_nanousd if price.cached_input_nanousd is None else price.cached_input_nanousd
+    cached = min(cached_tokens, prompt_tokens)
+    return ((prompt_tokens - cached) * price.input_nanousd + cached * cached_rate + output_tokens * price.output_nanousd) / 1e6
+
+
+def latency_ms(ttft_ms: float, tokens_per_s: float, output_tokens: float) -> float:
+    """The expected time of a whole answer."""
+    return ttft_ms + 1000.0 * output_tokens / tokens_per_s
+
+
+def prior_speed(model: Model) -> tuple[float, float]:
+    """
+    (TTFT in ms, tokens per second) of a model that was never called here.
+
+    Guess: dear models are large and slow; a model without a price runs on somebody's own machine. Live figures replace it after one call.
+    """
+    if model.price is None:
+        return 800.0, 30.0
+    output_usd = model.price.output_nanousd / 1e9
+    return 400.0 + 40.0 * min(output_usd, 50.0), max(25.0, 160.0 / (1.0 + output_usd / 8.0))
+
+
+@dataclass(slots=True)
+class Lengths:
+    """
+    Live averages of what models write, O(1) per answer.
+
+    One average per label, and one ratio per model of its answers to the average; both start from the table and move by at most a
+    hundredth per answer once they have seen fifty.
+    """
+
+    _by_label: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _by_target: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def observe(self, label: str, target: str, output_tokens: int) -> None:
+        """An answer that ended by itself (not cut, not at its limit)."""
+        if output_tokens <= 0:
+            return
+        usual = self.of_label(label)
+        ratio, seen = self._by_target.get(target, (1.0, 0))
+        step = 1.0 / min(seen + 4, 100)
+        self._by_target[target] = (ratio + step * (min(output_tokens / usual, 20.0) - ratio), seen + 1)
+        average, seen = self._by_label.get(label, (usual, 0))
+        step = 1.0 / min(seen + 50, 100)
+        self._by_label[label] = (average + step * (min(output_tokens, 20.0 * average) - average), seen + 1)
+
+    def of_label(self, label: str) -> float:
+        known = self._by_label.get(label)
+        return known[0] if known else float(OUTPUT_TOKENS.get(label, ANY_OUTPUT_TOKENS))
+
+    def ratio(self, target: str, reasons: bool) -> float:
+        """How much more than the average a model writes."""
+        known = self._by_target.get(target)
+        if known is None:
+            return REASONING_FACTOR if reasons else 1.0
+        return known[0]

@@ -1,0 +1,211 @@
+"""
+From a call to the targets that may answer it, in order.
+
+    a rule that fits -> a named model or alias, as it is -> auto: the policy chooses among all that pass the gates
+
+A model that the client named is never replaced by another; only an alias or a rule about that model may do so.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from neuroroute.core import clock
+from neuroroute.core.errors import BadRequest, Forbidden, Unavailable
+from neuroroute.core.types import Classification, Dialect, Target
+from neuroroute.core.value import Aim
+from neuroroute.routing.catalog import Catalog, is_auto
+from neuroroute.routing.decision import Candidate, Decision, Gate, Question
+from neuroroute.routing.forecast import Lengths
+from neuroroute.routing.health import Health
+from neuroroute.routing.rules import Facts, Rule, first_fit
+from neuroroute.routing.strategies import STRATEGIES, Field, Present, escalate, order, stick, weigh
+
+UNREAD: Final = Classification("chat", 0.0, 0.35, "und", frozenset(), 0, abstained=True)
+"""Stands in where a call was not classified."""
+_KINDS: Final = {Dialect.EMBEDDINGS: "embedding"}
+_BOUND_GATES: Final = frozenset({Gate.ALLOW, Gate.DENY, Gate.PRICE, Gate.COST})
+"""The caller's own bounds: the only gates that a named model has to pass. What it can do, its provider says best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """One per worker. mean_difficulty: per label, from the classifier."""
+
+    health: Health
+    lengths: Lengths = field(default_factory=Lengths)
+    mean_difficulty: dict[str, float] = field(default_factory=dict)
+    now_s: Callable[[], float] = clock.monotonic_s
+    utcnow: Callable[[], datetime] = clock.utcnow
+
+    def plan(self, question: Question, seen: Classification | None, catalog: Catalog) -> Decision:
+        """
+        Who may answer, in order.
+
+        Raises: UnknownModel; Forbidden where the key may not use the name; BadRequest where the gates close every model, naming
+        them, and on an unknown policy; Unavailable with retry_after_s where only broken targets are left.
+        """
+        name = question.model
+        policy = catalog.auto_policy(name)
+        if not catalog.may_name(name, question.principal.allowed_models):
+            if policy is None:
+                catalog.find(name)  # a name that does not exist is unknown, not forbidden
+            raise Forbidden(f"This key may not use the model {name or 'auto'!r}.", param="model")
+        seen_or = seen or UNREAD
+        rule = self._rule(question, seen_or, catalog, named=policy is None) if catalog.rules else None
+        if rule is not None and rule.use and not is_auto(rule.use):
+            chain = self._chain(catalog.find(rule.use), question, seen_or, catalog, rule.text)
+            return replace(chain, reason=f"rule: {_plain(rule.text)}", rule=rule.text)
+        if policy is None and rule is None:
+            return self._chain(catalog.find(name), question, seen_or, catalog, f"alias {name}" if name in catalog.aliases else "named")
+        if rule is not None:
+            policy = rule.policy or catalog.auto_policy(rule.use)
+        elif question.bounds.policy is not None:
+            policy = question.bounds.policy
+        assert policy is not None
+        aim = catalog.aim(policy)
+        if aim is None:
+            known = ", ".join(catalog.policies)
+            raise BadRequest(f"The policy {policy[:64]!r} is not known; known are {known}, or a number 0..10.", param="neuroroute.policy")
+        return self._auto(question, seen_or, catalog, policy, aim, rule)
+
+    def _rule(self, question: Question, seen: Classification, catalog: Catalog, *, named: bool) -> Rule | None:
+        facts = Facts(
+            question.model or "auto",
+            question.principal,
+            seen,
+            question.tags,
+            question.headers,
+            question.dialect.value,
+            question.stream,
+            self.utcnow(),
+        )
+        rules = catalog.rules
+        while (rule := first_fit(rules, facts, named)) is not None:
+            if not rule.use or is_auto(rule.use) or self._reachable(rule.use, question, catalog):
+                return rule
+            rules = rules[rules.index(rule) + 1 :]
+        return None
+
+    def _reachable(self, name: str, question: Question, catalog: Catalog) -> bool:
+        """Whether a rule's model is there at present and open to this key."""
+        targets = catalog.aliases.get(name) or tuple(entry.target for entry in [catalog.entry(name)] if entry)
+        access = catalog.allowed(question.principal.allowed_models)
+        return any(access is None or target.name in access for target in targets)
+
+    def _field(self, question: Question, seen: Classification, catalog: Catalog) -> Field:
+        bounds = question.bounds
+        return Field(
+            seen,
+            bounds,
+            _KINDS.get(question.dialect, "chat"),
+            question.max_output_tokens,
+            catalog.allowed(question.principal.allowed_models),
+            catalog.matching(bounds.allow) if bounds.allow else None,
+            catalog.matching(bounds.deny) if bounds.deny else frozenset(),
+            question.thread.target,
+            question.thread.cached_prefix_tokens,
+        )
+
+    def _present(self) -> Present:
+        return Present(self.health, self.lengths, self.now_s(), self.mean_difficulty)
+
+    def _chain(self, chain: Sequence[Target], question: Question, seen: Classification, catalog: Catalog, reason: str) -> Decision:
+        """A named model, or an alias with those of its chain first that can serve the call."""
+        present = self._present()
+        bounds = question.bounds
+        targets = tuple(chain)
+        if (
+            len(targets) > 1
+            or bounds.allow
+            or bounds.deny
+            or bounds.max_cost_usd is not None
+            or question.principal.allowed_models is not None
+        ):
+            entries = [entry for target in targets if (entry := catalog.of(target)) is not None]
+            weighed = weigh(entries, self._field(question, seen, catalog), present)
+            named_alias = question.model in catalog.aliases and question.model in (question.principal.allowed_models or ())
+            binding = _BOUND_GATES if named_alias or len(targets) == 1 else _BOUND_GATES | {Gate.ACCESS}
+            inside = [candidate for candidate in weighed if not binding.intersection(candidate.closed)]
+            if not inside:
+                raise _closed(weighed, question)
+            able = [candidate for candidate in inside if not set(candidate.closed) - {Gate.HEALTH, Gate.ACCESS, Gate.KIND, Gate.QUALITY}]
+            targets = tuple(candidate.target for candidate in able or inside)
+        healthy = [target for target in targets if self.health.refused_s(target.name, present.now_s) <= 0.0]
+        if not healthy:
+            wait_s = min(self.health.refused_s(target.name, present.now_s) for target in targets)
+            raise Unavailable("No provider of this model answers at present.", retry_after_s=wait_s)
+        if len(healthy) > 1 and self.health.avoids(present.now_s):
+            healthy.sort(key=lambda target: self.health.avoided(target.name, present.now_s))
+        return Decision(
+            question.model,
+            tuple(healthy),
+            "",
+            _plain(reason),
+            baseline=catalog.baseline,
+            classification=seen,
+            catalog_version=catalog.version,
+            max_output_tokens=question.max_output_tokens,
+        )
+
+    def _auto(self, question: Question, seen: Classification, catalog: Catalog, policy: str, aim: Aim, rule: Rule | None) -> Decision:
+        present, what = self._present(), self._field(question, seen, catalog)
+        weighed = weigh(catalog.candidates(what.kind), what, present)
+        escalated = escalate(weighed, question.thread)
+        ranked = order(weighed, aim, present)
+        if not ranked or ranked[0].closed:
+            raise _closed(ranked, question, self._soonest(ranked, present.now_s))
+        place = stick(ranked, question.thread, aim)
+        if place:
+            ranked.insert(0, ranked.pop(place))
+        why = "escalated, the last answer stalled" if escalated else "the conversation stays" if place else _why(policy, aim, ranked[0])
+        label = "unsure" if seen.abstained else seen.label
+        return Decision(
+            question.model,
+            tuple(candidate.target for candidate in ranked if not candidate.closed),
+            policy,
+            f"{_plain(policy)}: {label}, {why}",
+            tuple(ranked),
+            catalog.baseline,
+            rule.text if rule else "",
+            bool(place),
+            seen,
+            catalog.version,
+            question.max_output_tokens,
+        )
+
+    def _soonest(self, candidates: Sequence[Candidate], now_s: float) -> float | None:
+        """Seconds until one that only its breaker closes may be tried; None where no such one is."""
+        waits = [self.health.refused_s(candidate.name, now_s) for candidate in candidates if candidate.closed == (Gate.HEALTH,)]
+        return min(waits, default=None)
+
+
+def _why(policy: str, aim: Aim, chosen: Candidate) -> str:
+    if aim.quality_floor and chosen.quality < aim.quality_floor:
+        return f"best there is, none reaches {aim.quality_floor:.2f}"
+    return STRATEGIES[policy][1] if policy in STRATEGIES else "most value"
+
+
+def _closed(candidates: Sequence[Candidate], question: Question, wait_s: float | None = None) -> BadRequest | Unavailable:
+    """Why nothing is left, gate by gate with the models that it closed."""
+    if wait_s is not None:
+        return Unavailable("No model that can serve this request answers at present.", retry_after_s=wait_s)
+    if not candidates:
+        return BadRequest("There is no model to choose from; configure a provider.", param="model")
+    by_gate: dict[Gate, list[str]] = {}
+    for candidate in candidates:
+        for gate in candidate.closed:
+            if gate is not Gate.ACCESS:
+                by_gate.setdefault(gate, []).append(candidate.target.model.name)
+    if not by_gate:
+        return BadRequest("This key may use none of the models that could serve this request.", param="model")
+    parts = [
+        f"{gate} closed {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}" for gate, names in by_gate.items()
+    ]
+    return BadRequest(f"No model can serve this request: {'; '.join(parts)}.", param="model")
+
+
+def _plain(text: str) -> str:
+    """Fit for a header: printable ASCII, bounded."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:120])

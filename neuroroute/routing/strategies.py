@@ -1,0 +1,195 @@
+"""
+Which of many models: gates first, then a forecast for each, then the policy's order. Pure and deterministic.
+
+    gates (facts) -> forecast (quality, tokens, cost, time) -> rank under an aim -> the conversation's own model, if it is near enough
+
+STRATEGIES says what each policy maximises; the arithmetic is `core.value.rank`. Ties go to the first by name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from neuroroute.core.types import Classification
+from neuroroute.core.value import AIMS, Aim, Offer, rank
+from neuroroute.routing.catalog import Entry
+from neuroroute.routing.decision import Bounds, Candidate, Gate, Thread
+from neuroroute.routing.forecast import Lengths, Prompt, cost_nanousd, prompt_of
+from neuroroute.routing.health import Health
+
+STRATEGIES: Final[Mapping[str, tuple[Aim, str]]] = {
+    "cheap": (AIMS["cheap"], "least cost above the quality floor"),
+    "balanced": (AIMS["balanced"], "cheapest within 5% of the best"),
+    "best": (AIMS["best"], "most quality"),
+    "fast": (AIMS["fast"], "fastest above the quality floor"),
+}
+"""The policies that are always there, and in a few words what each looks for."""
+
+VOICE: Final = 0.03
+"""What a change of model in the middle of a conversation costs, as a share of the aim's weights: a change of voice is a risk. Guess."""
+_SOFT: Final = frozenset({"tools", "json_schema", "reasoning"})
+"""Abilities that a model of which nothing is known is given the benefit of the doubt for; it can be seen in its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What changes from call to call without anybody's doing: health, lengths, the clock, and what the classifier takes as mean difficulty."""
+
+    health: Health
+    lengths: Lengths
+    now_s: float
+    mean_difficulty: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What narrows the choice. access, allow, deny: names of targets; None = all (access, allow)."""
+
+    seen: Classification
+    bounds: Bounds
+    kind: str = "chat"
+    max_output_tokens: int | None = None
+    access: frozenset[str] | None = None
+    allow: frozenset[str] | None = None
+    deny: frozenset[str] = frozenset()
+    cached_target: str = ""
+    cached_tokens: int = 0
+
+
+def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candidate]:
+    """Every model with its forecast and the gates that close it, in the order given. Scores are still zero."""
+    seen, bounds = what.seen, what.bounds
+    prompt: Prompt = prompt_of(seen, present.mean_difficulty)
+    shares, tokens, needs = prompt.shares, seen.prompt_tokens, seen.abilities
+    usual_tokens, ratio = present.lengths.of_label(seen.label), present.lengths.ratio
+    asked, glance, now_s = what.max_output_tokens, present.health.glance, present.now_s
+    bounded = bounds.max_cost_usd is not None or bounds.max_latency_ms is not None or bounds.quality_floor is not None
+    listed = what.access is not None or what.allow is not None or bool(what.deny)
+    weighed: list[Candidate] = []
+    for entry in entries:
+        key, against, model = entry.key, entry.against, entry.target.model
+        quality = 0.0
+        for place, share, shift in shares:
+            quality += share / (1.0 + shift * against[place])
+        output = usual_tokens * ratio(key, entry.reasons)
+        if asked is not None and output > asked:
+            output = float(asked)
+        most = model.max_output_tokens
+        if most is not None and output > most:
+            output = float(most)
+        price = model.price
+        cached = what.cached_tokens if key == what.cached_target else 0
+        cost = None if price is None else cost_nanousd(price, tokens, output, cached)
+        refused_s, live = glance(key, now_s)
+        ttft_ms, pace = entry.prior_speed
+        if live is not None:
+            ttft_ms, pace = live.ttft_ms or ttft_ms, live.tokens_per_s or pace
+        latency = ttft_ms + 1000.0 * output / pace
+        candidate = Candidate(entry.target, quality, output, cost, latency)
+        window = model.context_window_tokens
+        if (
+            (needs and not needs <= entry.abilities)
+            or (window is not None and tokens + (asked or output) > window)
+            or (asked is not None and most is not None and asked > most)
+            or refused_s > 0.0
+            or model.kind != what.kind
+            or listed
+            or bounded
+        ):
+            candidate.closed = _gates(entry, candidate, what, refused_s)
+        weighed.append(candidate)
+    return weighed
+
+
+def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float) -> tuple[Gate, ...]:
+    """Which gates close a model; called only where one may."""
+    key, model, bounds, asked = entry.key, entry.target.model, what.bounds, what.max_output_tokens
+    closed: list[Gate] = []
+    if model.kind != what.kind:
+        closed.append(Gate.KIND)
+    if what.access is not None and key not in what.access:
+        closed.append(Gate.ACCESS)
+    if what.allow is not None and key not in what.allow:
+        closed.append(Gate.ALLOW)
+    if key in what.deny:
+        closed.append(Gate.DENY)
+    lacking = what.seen.abilities - entry.abilities
+    if not entry.abilities_known:
+        lacking -= _SOFT
+    closed += [Gate(need) for need in sorted(lacking)]
+    window, most = model.context_window_tokens, model.max_output_tokens
+    if window is not None and what.seen.prompt_tokens + (asked or candidate.output_tokens) > window:
+        closed.append(Gate.CONTEXT)
+    if asked is not None and most is not None and asked > most:
+        closed.append(Gate.OUTPUT)
+    if bounds.max_cost_usd is not None:
+        if candidate.cost_nanousd is None:
+            closed.append(Gate.PRICE)
+        elif candidate.cost_nanousd > bounds.max_cost_usd * 1e9:
+            closed.append(Gate.COST)
+    if bounds.max_latency_ms is not None and candidate.latency_ms > bounds.max_latency_ms:
+        closed.append(Gate.LATENCY)
+    if bounds.quality_floor is not None and candidate.quality < bounds.quality_floor:
+        closed.append(Gate.QUALITY)
+    if refused_s > 0.0:
+        closed.append(Gate.HEALTH)
+    return tuple(closed)
+
+
+def order(weighed: Sequence[Candidate], aim: Aim, present: Present) -> list[Candidate]:
+    """
+    The open candidates by rank, then the closed ones.
+
+    An unknown price counts as the dearest known one. Models that limited or refused us a moment ago come after all others.
+    """
+    standing = [candidate for candidate in weighed if not candidate.closed]
+    dearest = max((candidate.cost_nanousd for candidate in standing if candidate.cost_nanousd is not None), default=None)
+    offers = [
+        Offer(candidate.quality, dearest if candidate.cost_nanousd is None else candidate.cost_nanousd, candidate.latency_ms)
+        for candidate in standing
+    ]
+    for candidate, score in zip(standing, rank(offers, aim), strict=True):
+        candidate.score, candidate.admitted = score.utility, score.admitted
+    standing.sort(key=_rank, reverse=True)
+    if present.health.avoids(present.now_s):
+        standing.sort(key=lambda candidate: present.health.avoided(candidate.target.name, present.now_s))
+    return standing + [candidate for candidate in weighed if candidate.closed] if len(standing) < len(weighed) else standing
+
+
+def _rank(candidate: Candidate) -> tuple[bool, float]:
+    return candidate.admitted, candidate.score
+
+
+def escalate(weighed: Sequence[Candidate], thread: Thread) -> bool:
+    """
+    Close the model that stalled and all that promise no more than it; True if that was done.
+
+    Where it is the best already, nothing is closed: asking the best one again is what is left.
+    """
+    stalled = next((candidate for candidate in weighed if candidate.target.name == thread.target), None)
+    if not thread.stalled or stalled is None:
+        return False
+    if not any(candidate.quality > stalled.quality for candidate in weighed if not candidate.closed):
+        return False
+    for candidate in weighed:
+        if candidate.quality <= stalled.quality:
+            candidate.closed = (*candidate.closed, Gate.STALLED)
+    return True
+
+
+def stick(ranked: Sequence[Candidate], thread: Thread, aim: Aim) -> int:
+    """
+    The place of the candidate to take: the conversation's own model while a better one is not much better, else 0.
+
+    Its forecast has the discount of the cached prefix already. A tool loop stays whatever the gain. Below the policy's floors nothing stays
+    but a tool loop.
+    """
+    if not thread.target or thread.stalled:
+        return 0
+    for place, candidate in enumerate(ranked):
+        if candidate.target.name == thread.target and not candidate.closed:
+            if thread.tool_loop:
+                return place
+            margin = VOICE * (aim.quality_weight + aim.cost_weight + aim.latency_weight)
+            return place if candidate.admitted and ranked[0].score - candidate.score <= margin else 0
+    return 0
