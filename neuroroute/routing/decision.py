@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from neuroroute.core.types import Classification, Dialect, Principal, Target
+from neuroroute.core.value import Aim
 
 
 class Gate(StrEnum):
@@ -106,7 +107,7 @@ class Decision:
     """
     Who answers a call, and why.
 
-    targets: in the order in which they are to be tried, never empty. policy: empty where a model was named. reason: one short sentence.
+    targets: in the order in which they are to be tried, never empty. policy, aim: empty where a model was named. reason: one short sentence.
     candidates: the open ones by rank, then the closed ones; empty where a model was named. baseline: what savings are counted against.
     """
 
@@ -114,6 +115,7 @@ class Decision:
     targets: tuple[Target, ...]
     policy: str
     reason: str
+    aim: Aim | None = None
     candidates: tuple[Candidate, ...] = ()
     baseline: Target | None = None
     rule: str = ""

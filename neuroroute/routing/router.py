@@ -166,6 +166,7 @@ class Router:
             tuple(candidate.target for candidate in ranked if not candidate.closed),
             policy,
             f"{_plain(policy)}: {label}, {why}",
+            aim,
             tuple(ranked),
             catalog.baseline,
             rule.text if rule else "",
