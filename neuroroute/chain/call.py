@@ -8,6 +8,9 @@ from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from neuroroute.caching.policy import Plan as CachePlan
+from neuroroute.caching.responses import Entry
+from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NeuroRouteError
 from neuroroute.core.ids import new_id
 from neuroroute.core.types import Classification, ClientRequest, Dialect, Principal, Target, Usage
@@ -49,8 +52,24 @@ class Steering:
 NO_STEERING = Steering()
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """
+    What a request says, whatever its dialect.
+
+    prompt: the last user message's text, never stored; prompt_tokens: an estimate of the whole input; needs: of core.types.ABILITIES;
+    max_output_tokens: the client's own bound.
+    """
+
+    prompt: str
+    prompt_tokens: int
+    needs: frozenset[str]
+    turns: int
+    max_output_tokens: int | None
+
+
 @dataclass(slots=True)
-class Attempt:
+class Tried:
     """One try of one target. `outcome` is "ok" or the name of the error it ended in."""
 
     target: Target
@@ -68,7 +87,7 @@ class Call:
     method: str = "POST"
     path: str = "/chat/completions"  # below /v1
     query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, lower-case, only those that may travel on or steer
+    headers: Mapping[str, str] = field(default_factory=dict)  # the client's, names in any case
     group: str = "v1"  # endpoint group of the rate limits: v1 or prompt
     request_id: str = field(default_factory=lambda: new_id("req"))
     client_request_id: str | None = None
@@ -78,8 +97,7 @@ class Call:
     client: ClientRequest | None = None
     requested_model: str = ""
     steering: Steering = NO_STEERING
-    prompt: str = ""  # what the classifier reads; never stored
-    prompt_tokens: int = 0  # estimated
+    conversation: Conversation | None = None  # read at the first question
     catalog: Catalog | None = None  # the one that this call sees from its first stage to its last
     # rate_limit
     verdict: Verdict | None = None
@@ -87,12 +105,14 @@ class Call:
     # cache
     cache_key: bytes | None = None
     cache_state: str = "bypass"  # hit, miss, joined, bypass
+    cache_plan: CachePlan | None = None
+    kept_entry: Entry | None = None  # the answer that was found
     # classify
     classification: Classification | None = None
     # plan
     decision: Decision | None = None
     # dispatch
-    attempts: list[Attempt] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
     target: Target | None = None
     usage: Usage = field(default_factory=Usage)
     finish_reason: str = ""
@@ -104,8 +124,15 @@ class Call:
     error: NeuroRouteError | None = None
     cost_nanousd: int | None = None
     baseline_cost_nanousd: int | None = None
-    stage_s: dict[str, float] = field(default_factory=dict)  # only where the answer shows it (/prompt, explain)
+    stage_s: dict[str, float] = field(default_factory=dict)  # seconds of each stage that is done
     settled: bool = False
+    lap_s: float = 0.0  # monotonic; when the last stage was done
+
+    def lap(self, stage: str) -> None:
+        """A stage is done: note what it took."""
+        now_s = monotonic_s()
+        self.stage_s[stage] = now_s - (self.lap_s or self.started_s)
+        self.lap_s = now_s
 
     @property
     def body(self) -> dict[str, Any]:

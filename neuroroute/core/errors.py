@@ -10,6 +10,7 @@ Every failure a call can end in.
     - NotFound               404 not_found
     - UnknownModel           404 model_not_found; the message has the nearest names
     - MethodNotAllowed       405 method_not_allowed
+    - SlowBody               408 request_timeout: the body did not come in time
     - Conflict               409 conflict
     - TooLarge               413 request_too_large
     - WrongMediaType         415 unsupported_media_type
@@ -116,6 +117,10 @@ class UnknownModel(ClientError):
 
 class MethodNotAllowed(ClientError):
     status, code = 405, "method_not_allowed"
+
+
+class SlowBody(ClientError):
+    status, type, code = 408, "timeout_error", "request_timeout"
 
 
 class Conflict(ClientError):

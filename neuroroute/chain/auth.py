@@ -1,0 +1,20 @@
+"""Stage `auth`: whose call is it? A warm key costs one HMAC and one look-up in the process; nothing else is asked."""
+
+from neuroroute.access.keyring import Keyring
+from neuroroute.chain.call import Call
+from neuroroute.chain.services import Services
+from neuroroute.core.errors import Unauthenticated
+from neuroroute.core.types import Principal
+
+
+async def auth(call: Call, s: Services) -> None:
+    """Sets `principal`. Raises Unauthenticated; Unavailable for a key that only the database, which is away, could know."""
+    call.principal = await identify(call.bearer, s.keyring)
+
+
+async def identify(bearer: str, keyring: Keyring) -> Principal:
+    """The owner of a key as it came in a header."""
+    if not bearer:
+        text = "You didn't provide an API key. Send it as 'Authorization: Bearer nr_...' or 'x-api-key: nr_...'."
+        raise Unauthenticated(text)
+    return keyring.find(bearer) or await keyring.resolve(bearer)

@@ -1,0 +1,128 @@
+"""
+What a request's body says, whatever its dialect: the prompt that the router reads, its size, and what the model must be able to do.
+
+One walk over the messages, no copies of long texts but the last user message. All dialects keep a list of messages whose content is a
+string or a list of typed parts; they differ in names alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from neuroroute.chain.call import Call, Conversation
+from neuroroute.core.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, estimate
+from neuroroute.core.types import ClientRequest, Dialect
+
+_PART_NEEDS: Final = {
+    "image_url": "vision",
+    "input_image": "vision",
+    "image": "vision",
+    "input_audio": "audio",
+    "audio_url": "audio",
+    "file": "files",
+    "input_file": "files",
+    "document": "files",
+}
+_EFFORTS: Final = frozenset({"medium", "high", "xhigh", "max"})
+"""Reasoning efforts that only a reasoning model can honour; others are hints."""
+
+_NEVER: Final[Mapping[str, Any]] = {}
+
+
+def of(call: Call) -> Conversation:
+    """The conversation of a parsed call, read at the first question and kept."""
+    if call.conversation is None:
+        assert call.client is not None
+        call.conversation = read(call.client)
+    return call.conversation
+
+
+def read(client: ClientRequest) -> Conversation:
+    """Never raises: what a body does not say in a way we know simply is not counted."""
+    body = client.body
+    needs: set[str] = set()
+    last_user, tokens, turns = "", 0, 0
+    for role, content in _messages(client.dialect, body):
+        text, images = _content(content, needs)
+        tokens += estimate(text) + MESSAGE_TOKENS + images * IMAGE_TOKENS
+        if role == "user" and text:
+            last_user, turns = text, turns + 1
+    tools = body.get("tools") or body.get("functions")
+    if isinstance(tools, list) and tools:
+        needs.add("tools")
+        tokens += _tools_tokens(client, tools)
+    _needs_of_options(body, needs)
+    return Conversation(last_user, tokens, frozenset(needs), turns, _max_output(body))
+
+
+def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if dialect in (Dialect.CHAT, Dialect.MESSAGES):
+        if "system" in body:
+            yield "system", body["system"]
+        for message in body.get("messages") or ():
+            yield message.get("role", ""), message.get("content")
+            for call in message.get("tool_calls") or ():
+                yield "assistant", (call.get("function") or _NEVER).get("arguments")
+    elif dialect is Dialect.RESPONSES:
+        yield "system", body.get("instructions")
+        given = body.get("input")
+        if isinstance(given, str):
+            yield "user", given
+        for item in given if isinstance(given, list) else ():
+            yield item.get("role", ""), item.get("content") or item.get("output") or item.get("arguments")
+    elif dialect is Dialect.COMPLETIONS:
+        prompt = body.get("prompt")
+        yield "user", prompt if isinstance(prompt, str) else [{"type": "text", "text": p} for p in prompt or () if isinstance(p, str)]
+    elif dialect is Dialect.EMBEDDINGS:
+        given = body.get("input")
+        yield "user", given if isinstance(given, str) else "\n".join(t for t in given or () if isinstance(t, str))
+
+
+def _content(content: Any, needs: set[str]) -> tuple[str, int]:
+    """(text, number of images) of one message."""
+    if isinstance(content, str):
+        return content, 0
+    if not isinstance(content, list):
+        return "", 0
+    texts, images = [], 0
+    for part in content:
+        if not isinstance(part, dict):
+            continue
+        need = _PART_NEEDS.get(part.get("type", "")) if isinstance(part.get("type"), str) else None
+        if need is not None:
+            needs.add(need)
+            images += need == "vision"
+        text = part.get("text") or part.get("content")
+        if isinstance(text, str):
+            texts.append(text)
+        elif isinstance(text, list):  # Anthropic's tool_result holds parts again
+            inner, more = _content(text, needs)
+            texts.append(inner)
+            images += more
+    return "\n".join(texts), images
+
+
+def _tools_tokens(client: ClientRequest, tools: list[Any]) -> int:
+    """Tool definitions cost about a token per 4 bytes of their JSON; their share of the body is not dumped again but taken from its size."""
+    text_bytes = sum(len(t.get("description") or "") for t in tools if isinstance(t, dict))
+    return min(len(client.raw) // 4, 60 * len(tools) + text_bytes // 4)
+
+
+def _needs_of_options(body: Mapping[str, Any], needs: set[str]) -> None:
+    shape = body.get("response_format")
+    if isinstance(shape, dict) and shape.get("type") == "json_schema":
+        needs.add("json_schema")
+    text = body.get("text")
+    if isinstance(text, dict) and isinstance(text.get("format"), dict) and text["format"].get("type") == "json_schema":
+        needs.add("json_schema")
+    reasoning = body.get("reasoning")
+    effort = body.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
+    if isinstance(effort, str) and effort in _EFFORTS:
+        needs.add("reasoning")
+
+
+def _max_output(body: Mapping[str, Any]) -> int | None:
+    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        value = body.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None

@@ -1,0 +1,182 @@
+"""
+Stage `dispatch`: try the plan's targets in order until one gives a first good byte; that one is then final.
+
+A failure before it may be tried again: the same target once more where nothing can have been done there (`Retry.SAME`), then the next
+one. UPSTREAM_MAX_RETRIES bounds the tries of a call, the retry budget those of all calls together, and a client that is itself retrying
+gets no second try of the same target from us on top. The breaker of each target hears every outcome.
+"""
+
+import asyncio
+import random
+from types import TracebackType
+from typing import Final
+
+from neuroroute.adapters import translator_for
+from neuroroute.adapters.base import StreamTranslator, Translator
+from neuroroute.adapters.transport import UpstreamResponse
+from neuroroute.chain.call import Call, Tried
+from neuroroute.chain.meter import delivered
+from neuroroute.chain.services import Services
+from neuroroute.core.clock import monotonic_s
+from neuroroute.core.errors import NeuroRouteError, Retry, Unavailable, UpstreamBroken, UpstreamError
+from neuroroute.core.types import Reply, Target
+from neuroroute.routing.health import Attempt
+
+_BACKOFF_S: Final = 0.1  # mean of the pause before the second try of the same target, by full jitter. Guess.
+_MAX_PAUSE_S: Final = 2.0  # a provider's longer Retry-After is passed on to the client instead of slept here
+
+
+class Streaming:
+    """An answer that has begun. `first` goes out first, then what `next` gives; once `done` is true nothing follows."""
+
+    __slots__ = ("_call", "_response", "_translator", "done", "first")
+
+    def __init__(self, call: Call, response: UpstreamResponse, translator: StreamTranslator) -> None:
+        self._call, self._response, self._translator = call, response, translator
+        self.done = False
+        self.first = b""
+
+    async def next(self) -> bytes:
+        """The client's next bytes; empty only when the end of the answer brings none. Raises UpstreamError."""
+        translator = self._translator
+        while True:
+            chunk = await self._response.readany()
+            out = translator.feed(chunk) if chunk else translator.end()
+            if translator.done or not chunk:
+                self.done = True
+                self.note()
+                return out
+            if out:
+                return out
+
+    def note(self) -> None:
+        """What was used so far goes to the call: as reported, or counted from the delivered text where nothing was reported."""
+        call = self._call
+        call.usage, call.finish_reason = self._translator.usage, self._translator.finish_reason
+        if call.usage.source == "none":
+            call.usage = delivered(call, self._translator.text())
+
+    def failure(self, error: NeuroRouteError) -> bytes:
+        """The event that tells the client of a failure inside the stream."""
+        return self._translator.failure(error)
+
+
+class dispatch:  # noqa: N801 - reads as the stage that it is: `async with dispatch(call, s) as answer`
+    """
+    `async with` gives the Reply, or the Streaming answer whose first good bytes are there.
+
+    Raises the last UpstreamError when no target answered; Unavailable when every breaker refuses. Leaving the block ends the upstream's
+    answer, whatever happened: a half-read one is cancelled at the provider.
+    """
+
+    __slots__ = ("_attempt", "_call", "_response", "_s", "_streaming")
+
+    def __init__(self, call: Call, s: Services) -> None:
+        self._call, self._s = call, s
+        self._attempt: Attempt | None = None
+        self._response: UpstreamResponse | None = None
+        self._streaming: Streaming | None = None
+
+    async def __aenter__(self) -> Reply | Streaming:
+        call, s = self._call, self._s
+        assert call.decision is not None
+        s.retry_budget.call(monotonic_s())
+        last: NeuroRouteError | None = None
+        for target in call.decision.targets:
+            for again in (False, True):
+                if call.tried and not self._may_retry(again):
+                    break
+                try:
+                    return await self._try(target)
+                except UpstreamError as error:
+                    last = error
+                    if error.retry is Retry.NEVER:
+                        raise
+                    if error.retry is Retry.NEXT or again:
+                        break
+                    await asyncio.sleep(_pause_s(error))
+                except Unavailable as refused:  # its breaker is open; a failure seen by this call says more than that
+                    last = last or refused
+                    break
+        raise last or Unavailable("No target can serve this model at the moment.", retry_after_s=1.0)
+
+    def _may_retry(self, again: bool) -> bool:
+        call, s = self._call, self._s
+        if len(call.tried) > s.settings.upstream_max_retries:
+            return False
+        if again and call.headers.get("x-stainless-retry-count", "0") != "0":
+            return False
+        return s.retry_budget.take(monotonic_s())
+
+    async def _try(self, target: Target) -> Reply | Streaming:
+        """One attempt. A hang-up of our client tells nothing about the target and only frees its probe."""
+        call, s = self._call, self._s
+        assert call.client is not None
+        began_s = monotonic_s()
+        attempt = self._attempt = s.health.admit(target.name, began_s)
+        call.target = target
+        try:
+            translator = translator_for(call.client.dialect, target)
+            request = translator.request(call.client, target)
+            self._response = await s.transport.open(request, target.timeouts).__aenter__()
+            answer = await self._answer(self._response, translator, target)
+        except UpstreamError as error:
+            now_s = monotonic_s()
+            call.upstream_s += now_s - began_s
+            call.tried.append(Tried(target, type(error).__name__, now_s - began_s))
+            attempt.failed(error, now_s)
+            self._close()
+            raise
+        except BaseException:
+            attempt.abandoned()
+            self._close()
+            raise
+        now_s = call.first_byte_s = monotonic_s()
+        call.upstream_s += now_s - began_s
+        call.tried.append(Tried(target, "ok", now_s - began_s))
+        if isinstance(answer, Reply):
+            attempt.succeeded(now_s, call.usage.completion_tokens, whole=True)
+        else:
+            attempt.first_byte(now_s)
+        return answer
+
+    async def _answer(self, response: UpstreamResponse, translator: Translator, target: Target) -> Reply | Streaming:
+        call = self._call
+        assert call.client is not None
+        if response.status >= 300:
+            raise translator.error(response.status, response.headers, await response.read())
+        if call.client.stream and "text/event-stream" in response.headers.get("content-type", "text/event-stream"):
+            stream = Streaming(call, response, translator.stream(call.client, target))
+            stream.first = await stream.next()
+            self._streaming = stream
+            return stream
+        reply = translator.whole(call.client, target, response.status, response.headers, await response.read())
+        if call.client.stream:  # an error in a 200 was raised just now; any other whole answer is not what was asked for either
+            raise UpstreamBroken("the provider answered with a whole body where a stream was asked for")
+        call.finish_reason = reply.finish_reason
+        call.usage = reply.usage if reply.usage.source != "none" else delivered(call, reply.body.decode("utf-8", "replace"))
+        return reply
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        stream, attempt, now_s = self._streaming, self._attempt, monotonic_s()
+        assert attempt is not None
+        if stream is not None and not stream.done:
+            stream.note()
+        if isinstance(error, UpstreamError):
+            self._call.tried[-1].outcome = type(error).__name__
+            attempt.failed(error, now_s)
+        elif stream is None or stream.done:
+            attempt.succeeded(now_s, self._call.usage.completion_tokens)
+        attempt.abandoned()  # no verdict yet: our client left
+        self._close()
+
+    def _close(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+
+def _pause_s(error: UpstreamError) -> float:
+    """What the provider asked for, where that is short; else a random pause."""
+    wanted_s = error.retry_after_s if error.retry_after_s is not None else 2 * _BACKOFF_S * random.random()
+    return min(wanted_s, _MAX_PAUSE_S)

@@ -1,0 +1,143 @@
+"""
+The life of one call, top to bottom.
+
+    auth -> parse -> rate_limit -> (cache hit? answer) -> classify -> plan -> dispatch -> sink -> settle
+
+Each stage is one function in one module of this package. It writes to `call`, or raises a `NeuroRouteError`. Nothing here knows HTTP
+servers: bytes come from a `Source` and leave through a `Sink`. `auth` stands first, because it needs headers alone: who has no key
+makes us read and parse nothing.
+
+Two rules hold the rest together. *Commit*: once the first byte of an answer is with the client there is no retry and no fallback; a
+failure is told inside the stream. *Settle* runs once on every path and is a plain `def`: no cancellation can skip it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from neuroroute.caching.responses import Entry
+from neuroroute.chain import cache, replies
+from neuroroute.chain.auth import auth
+from neuroroute.chain.call import Call
+from neuroroute.chain.classify import classify
+from neuroroute.chain.dispatch import Streaming, dispatch
+from neuroroute.chain.parse import parse
+from neuroroute.chain.plan import plan
+from neuroroute.chain.rate_limit import rate_limit
+from neuroroute.chain.services import Services
+from neuroroute.chain.settle import settle
+from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError
+from neuroroute.core.types import Reply
+
+
+class Sink(Protocol):
+    """Where the answer goes. `whole` and `start` are called at most once, and not both."""
+
+    def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None: ...
+    async def start(self, headers: Mapping[str, str], status: int = 200) -> None: ...
+    async def write(self, chunk: bytes) -> None: ...
+    async def end(self) -> None: ...
+
+
+async def live(call: Call, sink: Sink, s: Services) -> None:
+    """
+    Serve one call and settle it, whatever happens.
+
+    Raises CancelledError if the server cancels the handler (client gone, or shutdown); no other.
+    """
+    stream: Streaming | None = None
+    try:
+        await auth(call, s)
+        call.lap("auth")
+        await parse(call, s)
+        call.lap("parse")
+        await rate_limit(call, s)
+        call.lap("rate_limit")
+        kept = await cache.find(call, s)
+        call.lap("cache")
+        if kept is not None:
+            await _replay(call, kept, sink, s)
+            return
+        _decide(call, s)
+        async with dispatch(call, s) as answer:
+            call.lap("model_generation")
+            if isinstance(answer, Reply):
+                _whole(call, answer, sink, s)
+            else:
+                stream = answer
+                await _relay(call, answer, sink, s)
+    except asyncio.CancelledError:
+        call.error = ClientGone("the client left")
+        raise
+    except ClientGone as gone:  # a write found the client gone: there is no one to tell
+        call.error = gone
+    except NeuroRouteError as error:
+        call.error = error
+        await _refuse(call, error, sink, stream)
+    except Exception as bug:  # noqa: BLE001 - the one broad except on the hot path: a bug ends in an answer, a row and a log line
+        call.error = InternalError(f"Something went wrong here; it is on record as {call.request_id}.")
+        s.log.exception("bug while serving %s", call.request_id, exc_info=bug)
+        await _refuse(call, call.error, sink, stream)
+    finally:
+        settle(call, s)
+
+
+def _decide(call: Call, s: Services) -> None:
+    classify(call, s)
+    call.lap("classification")
+    plan(call, s)
+    call.lap("routing")
+
+
+def _whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
+    """The books are closed before the answer leaves, so that no client can hold an unbilled one."""
+    settle(call, s)
+    cache.keep(call, reply, s)
+    sink.whole(reply.status, replies.with_explanation(call, reply, s), replies.whole_headers(call, reply))
+
+
+async def _relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None:
+    """Every piece goes on as it comes; here too the books are closed before the last one leaves."""
+    await sink.start(replies.stream_headers(call))
+    call.committed = True
+    recording = cache.Recording(call, s)
+    held = b""  # what waits for the explanation
+    chunk = stream.first
+    while not stream.done:
+        recording.add(chunk)
+        if held or (b'"usage":{' in chunk and replies.explains(call)):
+            held += chunk
+        else:
+            await sink.write(chunk)
+        chunk = await stream.next()
+    settle(call, s)
+    recording.keep(chunk)
+    if rest := replies.last_chunk(call, held + chunk, s):
+        await sink.write(rest)
+    await sink.end()
+
+
+async def _replay(call: Call, kept: Entry, sink: Sink, s: Services) -> None:
+    """A kept answer goes out in the form in which it was kept: same ids, same usage; with today's decision where the call wants to see it."""
+    if call.steering.explain:
+        _decide(call, s)
+    settle(call, s)
+    if not kept.stream:
+        reply = Reply(kept.body, call.usage, kept.status, {"content-type": kept.content_type})
+        sink.whole(reply.status, replies.with_explanation(call, reply, s), replies.whole_headers(call, reply))
+        return
+    await sink.start(replies.stream_headers(call))
+    call.committed = True
+    await sink.write(replies.last_chunk(call, kept.body, s))
+    await sink.end()
+
+
+async def _refuse(call: Call, error: NeuroRouteError, sink: Sink, stream: Streaming | None) -> None:
+    if not call.committed:
+        sink.whole(error.status, replies.error_body(call, error), replies.error_headers(call, error))
+    elif stream is not None:
+        try:
+            await sink.write(stream.failure(error))
+            await sink.end()
+        except ClientGone:
+            pass  # the failure is on record already; there is no one left to tell

@@ -1,0 +1,129 @@
+"""What every answer carries besides its body: the decision headers, the error bodies of each dialect, and the explanation where it was asked for."""
+
+import math
+from typing import Final
+
+from neuroroute.chain.call import Call
+from neuroroute.chain.services import Services
+from neuroroute.core import jsonbytes
+from neuroroute.core.clock import monotonic_s, unix_s
+from neuroroute.core.errors import NeuroRouteError, Unauthenticated
+from neuroroute.core.types import Dialect, Reply
+from neuroroute.routing import explain
+
+_JSON: Final = "application/json"
+_UNFIT: Final = {i: None for i in range(32)} | {127: None}
+
+
+def header_safe(text: str) -> str:
+    """`text` as a header can carry it: no control characters, Latin-1 at most."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_UNFIT).encode("latin-1", "replace").decode("latin-1")
+
+
+def _common(call: Call) -> dict[str, str]:
+    """The headers of every answer, refusals included."""
+    headers = {"x-request-id": call.request_id, "x-neuroroute-cache": call.cache_state}
+    if call.dialect is Dialect.MESSAGES:
+        headers["request-id"] = call.request_id
+    if call.client_request_id is not None:
+        headers["x-client-request-id"] = call.client_request_id
+    if call.target is not None:
+        headers["x-neuroroute-model"] = header_safe(call.target.model.name)
+        headers["x-neuroroute-provider"] = header_safe(call.target.provider.name)
+    if call.decision is not None:
+        headers["x-neuroroute-route"] = header_safe(call.decision.reason)
+    headers["x-neuroroute-attempts"] = str(len(call.tried))
+    headers["x-neuroroute-overhead-ms"] = f"{(monotonic_s() - call.started_s - call.upstream_s) * 1000:.2f}"
+    if call.verdict is not None:
+        headers |= call.verdict.headers()
+    return headers
+
+
+def whole_headers(call: Call, reply: Reply) -> dict[str, str]:
+    """Those of a whole answer: what it cost and what it saved stand among them, where prices are known."""
+    headers = _common(call)
+    headers["content-type"] = reply.headers.get("content-type", _JSON)
+    _money(call, headers)
+    return headers
+
+
+def stream_headers(call: Call) -> dict[str, str]:
+    """Those of a stream, known when it begins: what it costs is not."""
+    return _common(call)
+
+
+def _money(call: Call, headers: dict[str, str]) -> None:
+    if call.cost_nanousd is not None:
+        headers["x-neuroroute-cost-usd"] = usd(call.cost_nanousd)
+        if call.baseline_cost_nanousd is not None:
+            headers["x-neuroroute-saved-usd"] = usd(max(call.baseline_cost_nanousd - call.cost_nanousd, 0))
+
+
+def usd(nanousd: int) -> str:
+    """1500 -> "0.0000015": dollars, exact, without exponent."""
+    text = f"{nanousd // 10**9}.{nanousd % 10**9:09d}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
+
+
+def error_headers(call: Call, error: NeuroRouteError) -> dict[str, str]:
+    """Those of a refusal: when to come back, and whether that can help."""
+    headers = _common(call) | {"content-type": _JSON}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+    if error.should_retry is not None:
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+def error_body(call: Call, error: NeuroRouteError) -> bytes:
+    """The error as the client's dialect has it."""
+    return jsonbytes.dumps(error.anthropic(call.request_id) if call.dialect is Dialect.MESSAGES else error.openai())
+
+
+def with_explanation(call: Call, reply: Reply, s: Services) -> bytes:
+    """The body of a whole answer; with the decision as its `neuroroute` member where the call asked for it."""
+    if not call.steering.explain or call.decision is None:
+        return reply.body
+    return jsonbytes.edit(reply.body, {"neuroroute": jsonbytes.dumps(explained(call, s))})
+
+
+def explained(call: Call, s: Services) -> dict[str, object]:
+    """The decision, its reasons, and what became of it."""
+    assert call.decision is not None
+    return explain.explain(call.decision, s.classifier.card) | {
+        "request_id": call.request_id,
+        "cache": call.cache_state,
+        "attempts": [{"target": t.target.name, "outcome": t.outcome, "ms": round(t.took_s * 1000, 2)} for t in call.tried],
+        "cost_usd": None if call.cost_nanousd is None else call.cost_nanousd / 1e9,
+        "baseline_cost_usd": None if call.baseline_cost_nanousd is None else call.baseline_cost_nanousd / 1e9,
+    }
+
+
+def last_chunk(call: Call, held: bytes, s: Services) -> bytes:
+    """
+    The last bytes of a stream; with the decision in its usage chunk where the call asked for it, or in one of its own before the end marker.
+
+    held: all that was kept back since the usage chunk came.
+    """
+    if not explains(call):
+        return held
+    assert call.target is not None
+    explanation = jsonbytes.dumps(explained(call, s))
+    events = held.split(b"\n\n")
+    for i, event in enumerate(events):
+        if b'"usage"' in event and event.startswith(b"data: {"):
+            events[i] = b"data: " + jsonbytes.edit(event[6:], {"neuroroute": explanation})
+            return b"\n\n".join(events)
+    own = {"id": call.request_id, "object": "chat.completion.chunk", "created": int(unix_s()), "model": call.target.model.name, "choices": []}
+    head, mark, tail = held.rpartition(b"data: [DONE]")
+    return head + b"data: " + jsonbytes.edit(jsonbytes.dumps(own), {"neuroroute": explanation}) + b"\n\n" + mark + tail
+
+
+def explains(call: Call) -> bool:
+    """Whether the stream's end carries the decision."""
+    return call.steering.explain and call.dialect is Dialect.CHAT

@@ -1,0 +1,39 @@
+"""What the stages may use. Built once by `app`; frozen; passed by hand."""
+
+import logging
+from dataclasses import dataclass, field
+
+from neuroroute.access.keyring import Keyring
+from neuroroute.accounting.ledger import Ledger
+from neuroroute.adapters.transport import Transport
+from neuroroute.caching.responses import ResponseCache
+from neuroroute.chain.limit_rules import LimitRules
+from neuroroute.classifier import Classifier
+from neuroroute.core.settings import Settings
+from neuroroute.limits.concurrency import Concurrency
+from neuroroute.limits.rate import Limiter
+from neuroroute.routing.catalog import CatalogHolder
+from neuroroute.routing.health import Health, RetryBudget
+from neuroroute.routing.router import Router
+from neuroroute.store.usage import UsageRecord
+from neuroroute.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    keyring: Keyring
+    limit_rules: LimitRules
+    limiter: Limiter
+    concurrency: Concurrency
+    cache: ResponseCache
+    cache_shared_by_all: bool
+    classifier: Classifier
+    catalog: CatalogHolder
+    router: Router
+    health: Health
+    retry_budget: RetryBudget
+    transport: Transport
+    ledger: Ledger[UsageRecord]
+    metrics: Metrics
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("neuroroute"))

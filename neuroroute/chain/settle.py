@@ -1,0 +1,101 @@
+"""
+Stage `settle`: whatever happened, this call goes on the books, once.
+
+A plain `def`: no cancellation can come between. It appends to the ledger's buffer and to counters; all I/O is somebody else's, later.
+"""
+
+from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
+from neuroroute.chain.call import Call
+from neuroroute.chain.services import Services
+from neuroroute.core.clock import monotonic_s, utcnow
+from neuroroute.core.errors import ClientGone, StreamCut
+from neuroroute.store.usage import UsageRecord
+
+
+def settle(call: Call, s: Services) -> None:
+    """Writes the usage record and the metrics, gives back what the limits held. A second call does nothing."""
+    if call.settled:
+        return
+    call.settled = True
+    if call.slot is not None:
+        call.slot.release()
+    if call.verdict is not None:
+        call.verdict.correct(call.usage.prompt_tokens + call.usage.completion_tokens)
+    _price(call)
+    if call.principal is None:  # nobody's call: it has no row, for a stranger must not be able to fill the table
+        s.metrics.refused(call.error.code if call.error is not None and call.error.code else "unknown")
+        return
+    record = _record(call)
+    s.ledger.settle(record)
+    s.metrics.observe(record)
+    if call.target is not None and call.usage.source == "provider" and call.conversation is not None:
+        s.tokens_seen(call.target.model.name, call.conversation.prompt_tokens, call.usage.prompt_tokens)
+
+
+def _price(call: Call) -> None:
+    """What it cost, and what it would have cost at the baseline. An answer from the cache costs nothing and saves all."""
+    if call.target is None or call.usage.source == "none":
+        return
+    used = call.usage
+    call.cost_nanousd = 0 if call.cache_state == "hit" else cost_nanousd(call.target.model.price, used)
+    baseline = call.decision.baseline if call.decision is not None else None
+    if baseline is not None:
+        call.baseline_cost_nanousd = baseline_nanousd(baseline.model.price, used)
+    elif call.cache_state == "hit":
+        call.baseline_cost_nanousd = cost_nanousd(call.target.model.price, used)
+
+
+def status_of(call: Call) -> str:
+    """ok, client_gone, cut (the stream broke after its first byte), error."""
+    if call.error is None:
+        return "ok"
+    if isinstance(call.error, ClientGone):
+        return "client_gone"
+    return "cut" if call.committed or isinstance(call.error, StreamCut) else "error"
+
+
+def _record(call: Call) -> UsageRecord:
+    principal, seen, error, target = call.principal, call.classification, call.error, call.target
+    assert principal is not None
+    now_s = monotonic_s()
+    took_s = now_s - call.started_s
+    free = call.cache_state == "hit"
+    return UsageRecord(
+        request_id=call.request_id,
+        client_request_id=call.client_request_id,
+        created_at=utcnow(),
+        key_id=principal.key_id,
+        user_id=principal.user_id,
+        requested_model=call.requested_model,
+        model=target.model.name if target is not None else None,
+        provider=target.provider.name if target is not None else None,
+        label=seen.label if seen is not None else None,
+        difficulty=seen.difficulty if seen is not None else None,
+        language=seen.language if seen is not None else None,
+        policy=call.decision.policy or None if call.decision is not None else None,
+        dialect=call.dialect.value,
+        stream=call.stream,
+        prompt_tokens=call.usage.prompt_tokens,
+        completion_tokens=call.usage.completion_tokens,
+        cached_tokens=call.usage.cached_tokens,
+        cache_write_tokens=call.usage.cache_write_tokens,
+        reasoning_tokens=call.usage.reasoning_tokens,
+        tokens_source=call.usage.source,
+        cost_nanousd=0 if free else call.cost_nanousd,
+        baseline_cost_nanousd=call.baseline_cost_nanousd,
+        cache=call.cache_state,
+        attempts=len(call.tried),
+        status=status_of(call),
+        http_status=error.status if error is not None and not call.committed else 200,
+        error_code=(error.code or error.type) if error is not None else None,
+        latency_ms=took_s * 1000,
+        ttft_ms=(call.first_byte_s - call.started_s) * 1000 if call.first_byte_s is not None else None,
+        overhead_ms=_overhead_ms(call, took_s),
+        tags={**principal.tags, **call.steering.tags},
+    )
+
+
+def _overhead_ms(call: Call, took_s: float) -> float:
+    """The gateway's own time: until the answer's beginning less the wait for providers; the relay of a stream waits on others all the time."""
+    until_s = call.first_byte_s - call.started_s if call.first_byte_s is not None and call.stream else took_s
+    return max(until_s - call.upstream_s, 0.0) * 1000

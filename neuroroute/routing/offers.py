@@ -1,0 +1,108 @@
+"""
+From the configuration to the catalogue: which providers and models this gateway offers.
+
+Providers come as the configuration's layers have them; without a single one the `demo` provider stands in, so that a first start answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from neuroroute.core.config import Config, ModelConfig, PolicyConfig, ProviderConfig
+from neuroroute.core.settings import Settings
+from neuroroute.core.types import Dialect, Model, Protocol, Provider, Timeouts
+from neuroroute.routing.catalog import Catalog, DeclaredModel, DeclaredPolicy, build_catalog
+from neuroroute.routing.rules import rule_of
+
+DEMO: Final = "demo"
+_OPENAI_DIALECTS: Final = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS, Dialect.PASS})
+_FULL_OPENAI: Final = ("openai", "lmstudio")
+"""Providers by name that also speak the Responses API. Source: OpenAI's API reference; LM Studio's docs, openai-compat. 2026-11."""
+
+
+def timeouts_of(settings: Settings) -> Timeouts:
+    """What holds where neither model nor provider says otherwise."""
+    return Timeouts(
+        settings.upstream_connect_timeout_s,
+        settings.upstream_first_byte_timeout_s,
+        settings.upstream_idle_timeout_s,
+        settings.upstream_total_timeout_s,
+    )
+
+
+def providers_of(config: Config, settings: Settings) -> dict[str, Provider]:
+    """The providers that are on, by name; `demo` alone where there is none, or beside them where NEUROROUTE_DEMO asks for it."""
+    base = timeouts_of(settings)
+    found = {name: _provider(name, given, base) for name, given in config.providers.items() if given.enabled}
+    if settings.neuroroute_demo or not found:
+        found.setdefault(DEMO, Provider(DEMO, Protocol.DEMO, "demo:", speaks=_OPENAI_DIALECTS))
+    return found
+
+
+def _provider(name: str, given: ProviderConfig, base: Timeouts) -> Provider:
+    return Provider(
+        name=name,
+        protocol=given.protocol,
+        base_url=given.address.rstrip("/"),
+        api_key=given.api_key,
+        headers=given.headers,
+        timeouts=given.timeouts.over(base),
+        speaks=frozenset(given.speaks) if given.speaks is not None else _speaks(name, given),
+        discover=given.discover,
+    )
+
+
+def _speaks(name: str, given: ProviderConfig) -> frozenset[Dialect]:
+    if given.protocol is Protocol.ANTHROPIC:
+        return frozenset({Dialect.MESSAGES, Dialect.PASS})
+    full = name in _FULL_OPENAI or given.address.startswith("https://api.openai.com")
+    return _OPENAI_DIALECTS | {Dialect.RESPONSES} if full and given.protocol is Protocol.OPENAI else _OPENAI_DIALECTS
+
+
+def catalog_of(config: Config, settings: Settings, discovered: Mapping[str, Sequence[Model]], local: Mapping[str, Provider]) -> Catalog:
+    """
+    The catalogue that configuration, environment and found servers make together.
+
+    discovered: per provider what its server says it serves. local: servers on this machine that answered unasked; they count as providers.
+    Raises: ValueError naming what refers to something that is not there.
+    """
+    providers = providers_of(config, settings)
+    real = {name: provider for name, provider in local.items() if name not in providers}
+    if real and not config.providers and not settings.neuroroute_demo:
+        providers.pop(DEMO, None)
+    providers |= real
+    declared = [_model(name, given, providers) for name, given in config.models.items() if given.enabled and given.provider in providers]
+    aliases: dict[str, Sequence[str]] = dict(config.aliases)
+    for name, given in config.models.items():
+        if given.fallbacks:
+            aliases.setdefault(name, (name, *given.fallbacks))
+    return build_catalog(
+        providers,
+        declared,
+        aliases=aliases,
+        policies={name: _policy(given) for name, given in config.routing.policies.items()},
+        rules=[rule_of(given.when, given.use or "", given.policy or "") for given in config.routing.rules],
+        default_policy=config.routing.policy,
+        baseline_model=config.routing.baseline_model,
+        discovered=discovered,
+    )
+
+
+def _model(name: str, given: ModelConfig, providers: Mapping[str, Provider]) -> DeclaredModel:
+    said = given.timeouts.model_fields_set
+    return DeclaredModel(
+        name=name,
+        provider=given.provider,
+        upstream_model=given.upstream_model,
+        kind=given.kind,
+        price=given.price.price() if given.price is not None else None,
+        context_window_tokens=given.context_window_tokens,
+        max_output_tokens=given.max_output_tokens,
+        abilities=frozenset(given.abilities) if given.abilities is not None else None,
+        quality=given.quality or {},
+        timeouts=given.timeouts.over(providers[given.provider].timeouts) if said else None,
+    )
+
+
+def _policy(given: PolicyConfig) -> DeclaredPolicy:
+    weights = {name: value for name, value in given.weights.model_dump().items() if value is not None}
+    return DeclaredPolicy(quality_floor=given.quality_floor or 0.0, weights=weights, dial=given.dial)

@@ -1,0 +1,75 @@
+"""The one root middleware: every failure outside a call's own life becomes an answer in the caller's dialect, without a trace of its insides."""
+
+import logging
+import math
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from neuroroute.core import jsonbytes
+from neuroroute.core.errors import InternalError, MethodNotAllowed, NeuroRouteError, NotFound, TooLarge, Unauthenticated, WrongMediaType
+from neuroroute.core.ids import new_id
+
+_log = logging.getLogger("neuroroute.web")
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers NeuroRouteError as it says; aiohttp's own refusals in the same shape; a bug as 500 with an id that is also in the log."""
+    try:
+        return await handler(request)
+    except NeuroRouteError as error:
+        return answer(request, error)
+    except web.HTTPException as refusal:
+        if refusal.status < 400:
+            raise
+        return answer(request, _ours(request, refusal))
+    except ConnectionError:
+        raise
+    except Exception as bug:  # noqa: BLE001 - the edge: whatever no handler foresaw
+        request_id = new_id("req")
+        _log.exception("bug while answering %s %s (%s)", request.method, request.rel_url.path[:200], request_id, exc_info=bug)
+        return answer(request, InternalError(f"Something went wrong here; it is on record as {request_id}."), request_id)
+
+
+def answer(request: web.BaseRequest, error: NeuroRouteError, request_id: str | None = None) -> web.Response:
+    """The error as JSON: Anthropic's shape below /v1/messages, OpenAI's everywhere else."""
+    request_id = request_id or new_id("req")
+    anthropic = request.rel_url.path.startswith("/v1/messages")
+    body = jsonbytes.dumps(error.anthropic(request_id) if anthropic else error.openai())
+    headers = {"content-type": "application/json", "x-request-id": request_id}
+    if anthropic:
+        headers["request-id"] = request_id
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if error.should_retry is not None:
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, _Allowing):
+        headers["allow"] = error.allow
+    return web.Response(status=error.status, body=body, headers=headers)
+
+
+class _Allowing(MethodNotAllowed):
+    """405 with the methods that are allowed."""
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+def _ours(request: web.BaseRequest, refusal: web.HTTPException) -> NeuroRouteError:
+    path = request.rel_url.path[:200]
+    if refusal.status == 404:
+        return NotFound(f"Invalid URL ({request.method} {path})")
+    if isinstance(refusal, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(refusal.allowed_methods))
+        return _Allowing(f"Not allowed to {request.method} on {path}: expected {allowed}.", allowed)
+    if refusal.status == 413:
+        return TooLarge("The body of your request is larger than this gateway accepts.")
+    if refusal.status == 415:
+        return WrongMediaType("The content type of your request is not accepted here.")
+    error = NeuroRouteError(refusal.reason or "The request was refused.")
+    error.status, error.type = refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error"
+    return error

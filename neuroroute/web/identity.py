@@ -1,0 +1,40 @@
+"""Who asks, for the endpoints that are no call of a model: the key, its role, and the limits of operating."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from neuroroute.chain.auth import identify
+from neuroroute.chain.rate_limit import refusal
+from neuroroute.core.errors import Forbidden
+from neuroroute.core.types import Principal, Role
+from neuroroute.web.state import SERVICES
+
+
+def bearer(headers: Mapping[str, str]) -> str:
+    """The key of a request; x-api-key wins over Authorization, as at Anthropic. The query string is never asked."""
+    key = headers.get("x-api-key")
+    if key:
+        return key
+    value = headers.get("Authorization", "")
+    return value[7:].strip() if value[:7].lower() == "bearer " else ""
+
+
+async def caller(request: web.Request, group: str | None = None) -> Principal:
+    """Who asks. `group`: the endpoint group whose limits count. Raises Unauthenticated, Unavailable, RateLimited."""
+    s = request.app[SERVICES]
+    principal = await identify(bearer(request.headers), s.keyring)
+    if group is not None:
+        checks = s.limit_rules.of(principal, group).checks
+        verdict = s.limiter.try_admit(checks) or await s.limiter.admit(checks)
+        if not verdict.admitted:
+            raise refusal(verdict)
+    return principal
+
+
+async def operator(request: web.Request) -> Principal:
+    """Who operates the gateway: admins may do everything, viewers may read. Raises Forbidden for the others."""
+    principal = await caller(request, "admin")
+    if principal.role is Role.ADMIN or (principal.role is Role.VIEWER and request.method in ("GET", "HEAD")):
+        return principal
+    raise Forbidden("This needs the key of an admin.")

@@ -1,0 +1,77 @@
+"""The endpoints that end at a model. Each names its dialect; what happens then stands in `chain.life`."""
+
+from aiohttp import web
+
+from neuroroute.chain.call import Call
+from neuroroute.chain.life import live
+from neuroroute.core.clock import monotonic_s
+from neuroroute.core.types import Dialect
+from neuroroute.web.identity import bearer
+from neuroroute.web.sink import HttpSink, HttpSource
+from neuroroute.web.state import LIFECYCLE, SERVICES
+
+
+async def chat_completions(request: web.Request) -> web.StreamResponse:
+    """POST /v1/chat/completions"""
+    return await infer(request, Dialect.CHAT, "/chat/completions")
+
+
+async def responses(request: web.Request) -> web.StreamResponse:
+    """POST /v1/responses"""
+    return await infer(request, Dialect.RESPONSES, "/responses")
+
+
+async def messages(request: web.Request) -> web.StreamResponse:
+    """POST /v1/messages"""
+    return await infer(request, Dialect.MESSAGES, "/messages")
+
+
+async def completions(request: web.Request) -> web.StreamResponse:
+    """POST /v1/completions"""
+    return await infer(request, Dialect.COMPLETIONS, "/completions")
+
+
+async def embeddings(request: web.Request) -> web.StreamResponse:
+    """POST /v1/embeddings"""
+    return await infer(request, Dialect.EMBEDDINGS, "/embeddings")
+
+
+async def pass_through(request: web.Request) -> web.StreamResponse:
+    """Any other path below /v1"""
+    return await infer(request, Dialect.PASS, request.rel_url.raw_path.removeprefix("/v1"))
+
+
+async def infer(request: web.Request, dialect: Dialect, path: str) -> web.StreamResponse:
+    """One call, from its head to its last byte."""
+    s, lifecycle = request.app[SERVICES], request.app[LIFECYCLE]
+    call, sink = opened(request, dialect, path)
+    lifecycle.live_calls += 1
+    try:
+        await live(call, sink, s)
+    finally:
+        lifecycle.live_calls -= 1
+    return sink.response or web.Response(status=499)  # nobody is there to read it
+
+
+def opened(request: web.Request, dialect: Dialect, path: str, group: str = "v1") -> tuple[Call, HttpSink]:
+    """The state of a call that begins now, and where its answer goes."""
+    settings = request.app[SERVICES].settings
+    headers = request.headers
+    call = Call(
+        source=HttpSource(request, settings.max_body_bytes, settings.body_timeout_s),
+        bearer=bearer(headers),
+        started_s=monotonic_s(),
+        dialect=dialect,
+        method=request.method,
+        path=path,
+        query=request.query_string,
+        headers=headers,
+        group=group,
+        client_request_id=client_request_id(headers.get("X-Request-ID")),
+    )
+    return call, HttpSink(request, settings.slow_client_timeout_s)
+
+
+def client_request_id(given: str | None) -> str | None:
+    """The client's own id, if it is one: at most 128 printable ASCII characters."""
+    return given if given is not None and 0 < len(given) <= 128 and given.isascii() and given.isprintable() else None

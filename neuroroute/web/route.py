@@ -1,0 +1,36 @@
+"""POST /v1/route: the decision on a chat body, with its reasons. No provider is asked, nothing is booked."""
+
+from aiohttp import web
+
+from neuroroute.chain.auth import auth
+from neuroroute.chain.classify import classify
+from neuroroute.chain.parse import parse
+from neuroroute.chain.plan import plan
+from neuroroute.chain.rate_limit import rate_limit
+from neuroroute.chain.replies import header_safe
+from neuroroute.core import jsonbytes
+from neuroroute.core.types import Dialect
+from neuroroute.routing import explain
+from neuroroute.web.inference import opened
+from neuroroute.web.state import SERVICES
+
+
+async def route(request: web.Request) -> web.Response:
+    """The stages of a call up to `plan`, and then its explanation."""
+    s = request.app[SERVICES]
+    call, _ = opened(request, Dialect.CHAT, "/chat/completions")
+    await auth(call, s)
+    await parse(call, s)
+    await rate_limit(call, s)
+    try:
+        classify(call, s)
+        plan(call, s)
+    finally:
+        if call.slot is not None:
+            call.slot.release()
+        if call.verdict is not None:
+            call.verdict.correct(0)
+    assert call.decision is not None
+    body = jsonbytes.dumps(explain.explain(call.decision, s.classifier.card))
+    headers = {"content-type": "application/json", "x-request-id": call.request_id, "x-neuroroute-route": header_safe(call.decision.reason)}
+    return web.Response(body=body, headers=headers)
