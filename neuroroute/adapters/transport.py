@@ -8,50 +8,22 @@ aiohttp error may mean that *our client* hung up, and the provider would be blam
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import SimpleNamespace, TracebackType
-from typing import Final, Protocol
+from typing import Final
 
 import aiohttp
 from yarl import URL
 
+from neuroroute.adapters.demo import SCHEME, DemoLane
+from neuroroute.adapters.lane_base import KEEPALIVE_S, MAX_ANSWER_BYTES, MAX_HEAD_BYTES, Lane, UpstreamResponse
 from neuroroute.core.errors import ConnectFailed, NeuroRouteError, UpstreamBroken, UpstreamTimeout
 from neuroroute.core.types import Timeouts, UpstreamRequest
 
-MAX_ANSWER_BYTES: Final = 64 << 20
-"""The largest answer that is held whole: a list of embeddings can be tens of MB; more than this is a fault."""
 _READ_BUFFER_BYTES: Final = 32 << 10  # aiohttp pauses the socket at twice this; its default of 256 KiB cost 1.9 MiB a stalled stream
-_KEEPALIVE_S: Final = 30.0  # below the 60 s after which common load balancers drop an idle connection
-_MAX_HEAD_BYTES: Final = 32 << 10
+_DEMO: Final = SCHEME + ":"
 _PIECE_BYTES: Final = 512 << 10  # larger bodies are written in pieces: one write of many MB would hold the loop
 
 
-class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. Bodies are as the provider sent them."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Names in lower case."""
-
-    async def read(self) -> bytes:
-        """The whole body, at most MAX_ANSWER_BYTES. Raises UpstreamTimeout, UpstreamBroken."""
-        ...
-
-    async def readany(self) -> bytes:
-        """The next bytes as they came; b"" at the end. Raises UpstreamTimeout, UpstreamBroken."""
-        ...
-
-    def close(self) -> None:
-        """End it: a half-read answer is cancelled at the provider at once. May be called again."""
-        ...
-
-
-class Lane(Protocol):
-    """One way of reaching providers."""
-
-    async def send(self, request: UpstreamRequest, timeouts: Timeouts) -> UpstreamResponse:
-        """Raises ConnectFailed while nothing was sent; UpstreamTimeout, UpstreamBroken after that."""
-        ...
-
-    async def close(self) -> None: ...
+__all__ = ["Lane", "Opening", "SessionLane", "Transport", "UpstreamResponse"]
 
 
 class Opening:
@@ -71,20 +43,19 @@ class Opening:
 
 
 class Transport:
-    """Chooses the lane by the URL's scheme: `schemes` maps a scheme to its lane, `default` takes the rest."""
+    """Chooses the lane by the URL's scheme: `demo:` stays in the process, `web` takes the rest."""
 
-    def __init__(self, default: Lane | None = None, schemes: Mapping[str, Lane] | None = None) -> None:
-        self._default: Lane = default or SessionLane()
-        self._schemes = dict(schemes or {})
+    def __init__(self, web: Lane | None = None, demo: Lane | None = None) -> None:
+        self._web: Lane = web or SessionLane()
+        self._demo: Lane = demo or DemoLane()
 
     def open(self, request: UpstreamRequest, timeouts: Timeouts) -> Opening:
         """`async with transport.open(request, timeouts) as response:`"""
-        lane = self._schemes.get(request.url.partition(":")[0], self._default)
-        return Opening(lane, request, timeouts)
+        return Opening(self._demo if request.url.startswith(_DEMO) else self._web, request, timeouts)
 
     async def close(self) -> None:
-        for lane in (self._default, *self._schemes.values()):
-            await lane.close()
+        await self._web.close()
+        await self._demo.close()
 
 
 class SessionLane:
@@ -102,14 +73,14 @@ class SessionLane:
             trace.on_connection_reuseconn.append(_connected)
             trace.on_request_chunk_sent.append(_connected)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S, ssl=self._ssl),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=self._ssl),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
                 trust_env=False,
                 read_bufsize=_READ_BUFFER_BYTES,
-                max_line_size=_MAX_HEAD_BYTES,
-                max_field_size=_MAX_HEAD_BYTES,
+                max_line_size=MAX_HEAD_BYTES,
+                max_field_size=MAX_HEAD_BYTES,
                 skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
                 trace_configs=[trace],
             )
