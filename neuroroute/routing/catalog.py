@@ -41,15 +41,23 @@ class DeclaredModel:
     abilities: frozenset[str] | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     timeouts: Timeouts | None = None
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredPolicy:
-    """A policy of the operator's own: weights `quality` (default 1), `cost`, `latency` over what reaches the floor; or a dial 0..10."""
+    """
+    A policy of the operator's own: weights `quality` (default 1), `cost`, `latency` over what reaches the floor; or a dial 0..10.
+
+    quality_slack: share below the best expected quality that is still admitted; None = any. allow, deny: model names, provider/*, globs.
+    """
 
     quality_floor: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     dial: float | None = None
+    quality_slack: float | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
     def aim(self) -> Aim:
         """Raises: ValueError on a weight that is not known, a negative one, or a floor outside 0..1."""
@@ -59,9 +67,19 @@ class DeclaredPolicy:
             raise ValueError("quality_floor lies in 0..1 and no weight is below 0")
         if self.dial is not None:
             dial = aim_of_dial(self.dial)
-            return Aim(dial.quality_weight, dial.cost_weight, dial.latency_weight, self.quality_floor)
+            return Aim(dial.quality_weight, dial.cost_weight, dial.latency_weight, self.quality_floor, self.quality_slack)
         weight = self.weights.get
-        return Aim(weight("quality", 1.0), weight("cost", 0.0), weight("latency", 0.0), self.quality_floor)
+        return Aim(weight("quality", 1.0), weight("cost", 0.0), weight("latency", 0.0), self.quality_floor, self.quality_slack)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What `auto:<name>` maximises, and the models that it is confined to. allow, deny: patterns; empty = all, none."""
+
+    name: str
+    aim: Aim
+    allow: frozenset[str] = frozenset()
+    deny: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,8 @@ class Catalog:
     providers: Mapping[str, Provider]
     entries: Mapping[str, Entry]
     aliases: Mapping[str, tuple[Target, ...]]
-    policies: Mapping[str, Aim]
+    fallbacks: Mapping[str, tuple[Target, ...]]  # by Target.name: who answers when this one can not
+    policies: Mapping[str, Policy]
     rules: tuple[Rule, ...]
     default_policy: str
     baseline: Target | None
@@ -107,7 +126,7 @@ class Catalog:
     _memo: dict[frozenset[str], frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, name: str) -> tuple[Target, ...]:
-        """The targets of an explicit name in order: one for a model, the chain for an alias. Raises: UnknownModel with the nearest names."""
+        """The targets of an explicit name in order: a model with its fallbacks, or the chain of an alias. Raises: UnknownModel with the nearest names."""
         if (chain := self.aliases.get(name)) is not None:
             if chain:
                 return chain
@@ -116,7 +135,7 @@ class Catalog:
         if entry is None and name.startswith(_OWN):
             entry = self.entry(name[len(_OWN) :])
         if entry is not None:
-            return (entry.target,)
+            return (entry.target, *self.fallbacks.get(entry.key, ()))
         raise self._unknown(name)
 
     def entry(self, name: str) -> Entry | None:
@@ -142,15 +161,15 @@ class Catalog:
         if not word.startswith(AUTO + ":"):
             return None
         policy = word[len(AUTO) + 1 :]
-        if self.aim(policy) is None:
+        if self.policy(policy) is None:
             raise self._unknown(name)
         return policy
 
-    def aim(self, policy: str) -> Aim | None:
+    def policy(self, name: str) -> Policy | None:
         """A policy by its name, or by a number 0..10: the dial from cheap to best."""
-        known = self.policies.get(policy)
-        if known is None and len(policy) <= 5 and policy.replace(".", "", 1).isdecimal() and policy.isascii() and float(policy) <= DIAL_MAX:
-            return aim_of_dial(float(policy))
+        known = self.policies.get(name)
+        if known is None and len(name) <= 5 and name.isascii() and name.replace(".", "", 1).isdecimal() and float(name) <= DIAL_MAX:
+            return Policy(name, aim_of_dial(float(name)))
         return known
 
     def auto_names(self) -> tuple[str, ...]:
@@ -251,7 +270,13 @@ def build_catalog(
         if is_auto(alias):
             raise ValueError(f"alias {alias}: the name is taken by the router")
         chains[alias] = tuple(target for name in members for target in _refer(name, entries, by_key, chains, f"alias {alias}", warnings))
-    aims = {**AIMS, **{name: _aim(name, policy) for name, policy in (policies or {}).items()}}
+    fallbacks: dict[str, tuple[Target, ...]] = {}
+    for spec in declared:
+        if spec.fallbacks:
+            chain = [target for name in spec.fallbacks for target in _refer(name, entries, by_key, chains, f"model {spec.name}", warnings)]
+            fallbacks[f"{spec.provider}/{spec.name}"] = tuple(chain)
+    aims = {name: Policy(name, aim) for name, aim in AIMS.items()}
+    aims |= {name: _policy(name, policy) for name, policy in (policies or {}).items()}
     for place, rule in enumerate(rules, 1):
         if rule.policy and rule.policy not in aims:
             raise ValueError(f"rule {place}: policy {rule.policy} is not known; known are {', '.join(aims)}")
@@ -270,21 +295,22 @@ def build_catalog(
         providers=dict(providers),
         entries=entries,
         aliases=chains,
+        fallbacks=fallbacks,
         policies=aims,
         rules=tuple(rules),
         default_policy=default_policy,
         baseline=baseline or _best(by_kind.get("chat", [])),
         default_provider=_default_provider(providers),
-        version=_version(entries, chains, aims, rules, default_policy, baseline_model),
+        version=_version(entries, {**chains, **fallbacks}, aims, rules, default_policy, baseline_model),
         warnings=tuple(warnings),
         _by_key=by_key,
         _by_kind={kind: tuple(some) for kind, some in by_kind.items()},
     )
 
 
-def _aim(name: str, policy: DeclaredPolicy) -> Aim:
+def _policy(name: str, policy: DeclaredPolicy) -> Policy:
     try:
-        return policy.aim()
+        return Policy(name, policy.aim(), frozenset(policy.allow), frozenset(policy.deny))
     except ValueError as fault:
         raise ValueError(f"policy {name}: {fault}") from fault
 
@@ -423,7 +449,7 @@ def _default_provider(providers: Mapping[str, Provider]) -> Provider | None:
 def _version(
     entries: Mapping[str, Entry],
     chains: Mapping[str, tuple[Target, ...]],
-    aims: Mapping[str, Aim],
+    aims: Mapping[str, Policy],
     rules: Sequence[Rule],
     default_policy: str,
     baseline: str | None,

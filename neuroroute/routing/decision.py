@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from neuroroute.core.types import Classification, Dialect, Principal, Target
 from neuroroute.core.value import Aim
+from neuroroute.routing.catalog import Entry
 
 
 class Gate(StrEnum):
@@ -88,7 +89,7 @@ class Candidate:
     cost_nanousd is None where the price is not known. Figures of closed candidates are those of the same forecast.
     """
 
-    target: Target
+    entry: Entry
     quality: float
     output_tokens: float
     cost_nanousd: float | None
@@ -98,8 +99,12 @@ class Candidate:
     admitted: bool = False
 
     @property
+    def target(self) -> Target:
+        return self.entry.target
+
+    @property
     def name(self) -> str:
-        return self.target.name
+        return self.entry.key
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,21 @@ A decision as people and programs see it: one JSON shape for `POST /v1/route`, t
 Not on the hot path: only who asks for an explanation pays for it (about a millisecond, most of it for `to_win`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from neuroroute.core.types import LABELS, Classification, Target
 from neuroroute.core.value import Aim, Offer, best_of, rank
-from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.decision import Candidate, Decision
+from neuroroute.routing.strategies import offers_of
 
 TOP: Final = 3  # labels shown of the posterior
 _RIVALS: Final = 5  # runners-up for which `to_win` is worked out
 _STEPS: Final = 24  # of bisection: exact to 1e-7 of the range
 
 
-def explain(decision: Decision, catalog: Catalog, router: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def explain(decision: Decision, router: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     The whole decision, ready for JSON.
 
@@ -43,7 +43,7 @@ def explain(decision: Decision, catalog: Catalog, router: Mapping[str, Any] | No
             "passed": [candidate.name for candidate in candidates],
             "closed": {candidate.name: [str(gate) for gate in candidate.closed] for candidate in closed},
         },
-        "candidates": [_candidate(candidate, decision, catalog) for candidate in (*candidates, *closed)],
+        "candidates": [_candidate(candidate, decision) for candidate in (*candidates, *closed)],
         "baseline": _name(decision.baseline),
         "catalog_version": decision.catalog_version,
         "router": dict(router or {}),
@@ -70,14 +70,13 @@ def _name(target: Target | None) -> str | None:
     return None if target is None else target.name
 
 
-def _candidate(candidate: Candidate, decision: Decision, catalog: Catalog) -> dict[str, Any]:
-    entry = catalog.of(candidate.target)
+def _candidate(candidate: Candidate, decision: Decision) -> dict[str, Any]:
     return {
         "model": candidate.target.model.name,
         "provider": candidate.target.provider.name,
         "chosen": candidate.target is decision.chosen,
         "quality": round(candidate.quality, 4),
-        "quality_source": entry.quality_source if entry else "estimate",
+        "quality_source": candidate.entry.quality_source,
         "expected_output_tokens": round(candidate.output_tokens),
         "expected_cost_usd": None if candidate.cost_nanousd is None else round(candidate.cost_nanousd / 1e9, 9),
         "expected_latency_ms": round(candidate.latency_ms),
@@ -117,12 +116,6 @@ def to_win(candidate: Candidate, decision: Decision) -> dict[str, float] | None:
         if share is not None:
             changes["latency_ms_at_most"] = round(latency * (1.0 - share), 3)
     return changes or None
-
-
-def offers_of(standing: Sequence[Candidate]) -> list[Offer]:
-    """What open candidates promise, in the form that `core.value` ranks; an unknown price counts as the dearest known one."""
-    dearest = max((other.cost_nanousd for other in standing if other.cost_nanousd is not None), default=None)
-    return [Offer(other.quality, dearest if other.cost_nanousd is None else other.cost_nanousd, other.latency_ms) for other in standing]
 
 
 def _edge(offers: list[Offer], place: int, aim: Aim, changed: Callable[[float], Offer]) -> float | None:

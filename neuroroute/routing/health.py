@@ -101,7 +101,7 @@ class _Breaker:
     faded_at_s: float = 0.0
     opened: int = 0  # how often in a row, for the growth of the pause
     retry_at_s: float = 0.0
-    probe: "Trial | None" = None
+    probe: "Attempt | None" = None
     avoid_until_s: float = 0.0
 
     def refused_s(self, now_s: float) -> float:
@@ -142,11 +142,11 @@ class _Breaker:
 
 
 @dataclass(slots=True, eq=False)
-class Trial:
+class Attempt:
     """
     One try of one target, from `Health.admit` to exactly one verdict; a second verdict changes nothing.
 
-    first_byte -> worked | failed | abandoned. Call `abandoned` in a `finally`: after another verdict it does nothing.
+    first_byte -> succeeded | failed | abandoned. Call `abandoned` in a `finally`: after another verdict it does nothing.
     """
 
     _breaker: _Breaker
@@ -169,7 +169,7 @@ class Trial:
             self._breaker.succeed(now_s)
             self._epoch = self._breaker.epoch
 
-    def worked(self, now_s: float, output_tokens: int = 0, whole: bool = False) -> None:
+    def succeeded(self, now_s: float, output_tokens: int = 0, whole: bool = False) -> None:
         """The answer is complete. `whole`: it came in one piece, so its time tells nothing of the first token."""
         if self._settled:
             return
@@ -217,22 +217,13 @@ class Health:
     """
     All targets of one worker, by `Target.name`.
 
-    failures: faults that open a breaker. open_s: the first pause of an open one. retry_share: extra attempts as a share of calls.
+    failures: faults that open a breaker. open_s: the first pause of an open one.
     """
 
-    def __init__(self, failures: int = 5, open_s: float = 10.0, retry_share: float = 0.2) -> None:
+    def __init__(self, failures: int = 5, open_s: float = 10.0) -> None:
         self._failures, self._open_s = max(failures, 1), open_s
-        self._budget = RetryBudget(retry_share)
         self._breakers: dict[str, _Breaker] = {}
         self._avoid = [0.0]  # the latest end of any pause, shared with the breakers
-
-    def called(self, now_s: float) -> None:
-        """A call goes to dispatch: it earns its share of the retry budget."""
-        self._budget.call(now_s)
-
-    def may_retry(self, now_s: float) -> bool:
-        """True, and counted, if one more attempt is within the retry budget."""
-        return self._budget.take(now_s)
 
     def refused_s(self, target: str, now_s: float) -> float:
         """Seconds until the target may be tried; 0 = now. A look, nothing is reserved."""
@@ -260,7 +251,7 @@ class Health:
         breaker = self._breakers.get(target)
         return breaker.latency if breaker is not None and (breaker.latency.seen or breaker.latency.paced) else None
 
-    def admit(self, target: str, now_s: float) -> Trial:
+    def admit(self, target: str, now_s: float) -> Attempt:
         """
         Begin one try of a target.
 
@@ -270,12 +261,12 @@ class Health:
         if breaker is None:
             breaker = self._breakers[target] = _Breaker(target, self._failures, self._open_s, self._avoid, faded_at_s=now_s)
         if breaker.state is State.CLOSED:
-            return Trial(breaker, breaker.epoch, now_s)
+            return Attempt(breaker, breaker.epoch, now_s)
         wait_s = breaker.refused_s(now_s)
         if wait_s > 0.0:
             raise Unavailable(f"{target} does not answer at present", retry_after_s=wait_s)
         breaker.state = State.HALF_OPEN
-        breaker.probe = Trial(breaker, breaker.epoch, now_s)
+        breaker.probe = Attempt(breaker, breaker.epoch, now_s)
         return breaker.probe
 
     def keep(self, targets: frozenset[str]) -> None:

@@ -14,8 +14,7 @@ from typing import Final
 from neuroroute.core import clock
 from neuroroute.core.errors import BadRequest, Forbidden, Unavailable
 from neuroroute.core.types import Classification, Dialect, Target
-from neuroroute.core.value import Aim
-from neuroroute.routing.catalog import Catalog, is_auto
+from neuroroute.routing.catalog import Catalog, Policy, is_auto
 from neuroroute.routing.decision import Candidate, Decision, Gate, Question
 from neuroroute.routing.forecast import Lengths
 from neuroroute.routing.health import Health
@@ -39,7 +38,7 @@ class Router:
     now_s: Callable[[], float] = clock.monotonic_s
     utcnow: Callable[[], datetime] = clock.utcnow
 
-    def plan(self, question: Question, seen: Classification | None, catalog: Catalog) -> Decision:
+    def decide(self, question: Question, seen: Classification | None, catalog: Catalog) -> Decision:
         """
         Who may answer, in order.
 
@@ -64,11 +63,11 @@ class Router:
         elif question.bounds.policy is not None:
             policy = question.bounds.policy
         assert policy is not None
-        aim = catalog.aim(policy)
-        if aim is None:
+        chosen = catalog.policy(policy)
+        if chosen is None:
             known = ", ".join(catalog.policies)
             raise BadRequest(f"The policy {policy[:64]!r} is not known; known are {known}, or a number 0..10.", param="neuroroute.policy")
-        return self._auto(question, seen_or, catalog, policy, aim, rule)
+        return self._auto(question, seen_or, catalog, chosen, rule)
 
     def _rule(self, question: Question, seen: Classification, catalog: Catalog, *, named: bool) -> Rule | None:
         facts = Facts(
@@ -94,16 +93,23 @@ class Router:
         access = catalog.allowed(question.principal.allowed_models)
         return any(access is None or target.name in access for target in targets)
 
-    def _field(self, question: Question, seen: Classification, catalog: Catalog) -> Field:
+    def _field(self, question: Question, seen: Classification, catalog: Catalog, policy: Policy | None = None) -> Field:
         bounds = question.bounds
+        access = catalog.allowed(question.principal.allowed_models)
+        deny = catalog.matching(bounds.deny) if bounds.deny else frozenset[str]()
+        if policy is not None and policy.allow:
+            confined = catalog.matching(policy.allow)
+            access = confined if access is None else access & confined
+        if policy is not None and policy.deny:
+            deny |= catalog.matching(policy.deny)
         return Field(
             seen,
             bounds,
             _KINDS.get(question.dialect, "chat"),
             question.max_output_tokens,
-            catalog.allowed(question.principal.allowed_models),
+            access,
             catalog.matching(bounds.allow) if bounds.allow else None,
-            catalog.matching(bounds.deny) if bounds.deny else frozenset(),
+            deny,
             question.thread.target,
             question.thread.cached_prefix_tokens,
         )
@@ -149,8 +155,8 @@ class Router:
             max_output_tokens=question.max_output_tokens,
         )
 
-    def _auto(self, question: Question, seen: Classification, catalog: Catalog, policy: str, aim: Aim, rule: Rule | None) -> Decision:
-        present, what = self._present(), self._field(question, seen, catalog)
+    def _auto(self, question: Question, seen: Classification, catalog: Catalog, policy: Policy, rule: Rule | None) -> Decision:
+        present, what, aim = self._present(), self._field(question, seen, catalog, policy), policy.aim
         weighed = weigh(catalog.candidates(what.kind), what, present)
         escalated = escalate(weighed, question.thread)
         ranked = order(weighed, aim, present)
@@ -159,13 +165,13 @@ class Router:
         place = stick(ranked, question.thread, aim)
         if place:
             ranked.insert(0, ranked.pop(place))
-        why = "escalated, the last answer stalled" if escalated else "the conversation stays" if place else _why(policy, aim, ranked[0])
+        why = "escalated, the last answer stalled" if escalated else "the conversation stays" if place else _why(policy, ranked[0])
         label = "unsure" if seen.abstained else seen.label
         return Decision(
             question.model,
             tuple(candidate.target for candidate in ranked if not candidate.closed),
-            policy,
-            f"{_plain(policy)}: {label}, {why}",
+            policy.name,
+            f"{_plain(policy.name)}: {label}, {why}",
             aim,
             tuple(ranked),
             catalog.baseline,
@@ -182,10 +188,11 @@ class Router:
         return min(waits, default=None)
 
 
-def _why(policy: str, aim: Aim, chosen: Candidate) -> str:
-    if aim.quality_floor and chosen.quality < aim.quality_floor:
-        return f"best there is, none reaches {aim.quality_floor:.2f}"
-    return STRATEGIES[policy][1] if policy in STRATEGIES else "most value"
+def _why(policy: Policy, chosen: Candidate) -> str:
+    floor = policy.aim.quality_floor
+    if chosen.quality < floor:
+        return f"best there is, none reaches {floor:.2f}"
+    return STRATEGIES[policy.name][1] if policy.name in STRATEGIES else "most value"
 
 
 def _closed(candidates: Sequence[Candidate], question: Question, wait_s: float | None = None) -> BadRequest | Unavailable:

@@ -85,7 +85,7 @@ def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candi
         if live is not None:
             ttft_ms, pace = live.ttft_ms or ttft_ms, live.tokens_per_s or pace
         latency = ttft_ms + 1000.0 * output / pace
-        candidate = Candidate(entry.target, quality, output, cost, latency)
+        candidate = Candidate(entry, quality, output, cost, latency)
         window = model.context_window_tokens
         if (
             (needs and not needs <= entry.abilities)
@@ -143,17 +143,21 @@ def order(weighed: Sequence[Candidate], aim: Aim, present: Present) -> list[Cand
     An unknown price counts as the dearest known one. Models that limited or refused us a moment ago come after all others.
     """
     standing = [candidate for candidate in weighed if not candidate.closed]
-    dearest = max((candidate.cost_nanousd for candidate in standing if candidate.cost_nanousd is not None), default=None)
-    offers = [
-        Offer(candidate.quality, dearest if candidate.cost_nanousd is None else candidate.cost_nanousd, candidate.latency_ms)
-        for candidate in standing
-    ]
-    for candidate, score in zip(standing, rank(offers, aim), strict=True):
+    for candidate, score in zip(standing, rank(offers_of(standing), aim), strict=True):
         candidate.score, candidate.admitted = score.utility, score.admitted
     standing.sort(key=_rank, reverse=True)
     if present.health.avoids(present.now_s):
-        standing.sort(key=lambda candidate: present.health.avoided(candidate.target.name, present.now_s))
+        standing.sort(key=lambda candidate: present.health.avoided(candidate.entry.key, present.now_s))
     return standing + [candidate for candidate in weighed if candidate.closed] if len(standing) < len(weighed) else standing
+
+
+def offers_of(standing: Sequence[Candidate]) -> list[Offer]:
+    """What open candidates promise, in the form that `core.value` ranks; an unknown price counts as the dearest known one."""
+    dearest = max((candidate.cost_nanousd for candidate in standing if candidate.cost_nanousd is not None), default=None)
+    return [
+        Offer(candidate.quality, dearest if candidate.cost_nanousd is None else candidate.cost_nanousd, candidate.latency_ms)
+        for candidate in standing
+    ]
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float]:
@@ -166,7 +170,7 @@ def escalate(weighed: Sequence[Candidate], thread: Thread) -> bool:
 
     Where it is the best already, nothing is closed: asking the best one again is what is left.
     """
-    stalled = next((candidate for candidate in weighed if candidate.target.name == thread.target), None)
+    stalled = next((candidate for candidate in weighed if candidate.entry.key == thread.target), None)
     if not thread.stalled or stalled is None:
         return False
     if not any(candidate.quality > stalled.quality for candidate in weighed if not candidate.closed):
@@ -187,7 +191,7 @@ def stick(ranked: Sequence[Candidate], thread: Thread, aim: Aim) -> int:
     if not thread.target or thread.stalled:
         return 0
     for place, candidate in enumerate(ranked):
-        if candidate.target.name == thread.target and not candidate.closed:
+        if candidate.entry.key == thread.target and not candidate.closed:
             if thread.tool_loop:
                 return place
             margin = VOICE * (aim.quality_weight + aim.cost_weight + aim.latency_weight)
