@@ -1,0 +1,62 @@
+"""
+Which parameters a family of models takes.
+
+One table per maker, first match wins. A name that no row knows is taken for the newest kind, which refuses most: leaving a parameter out
+costs a nuance, sending a refused one costs the answer.
+
+Source: platform.claude.com model, migration and API version pages; platform.openai.com reasoning guide; langchain-anthropic 1.7 (read 2026-11).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Claude:
+    """
+    sampling: temperature and top_p: both, only one of them at a time, or none.
+    thinking: how reasoning is asked for: by a token budget, by effort, or not at all.
+    formats: takes output_config.format.
+    forced_tools: takes tool_choice any and tool.
+    max_output_tokens: what it writes at most, where the catalogue does not say.
+    """
+
+    sampling: Literal["both", "one", "none"]
+    thinking: Literal["budget", "effort", "none"]
+    formats: bool
+    forced_tools: bool
+    max_output_tokens: int
+
+
+_CLAUDES: Final = (
+    (re.compile(r"claude-(2|instant|3-(opus|sonnet|haiku))"), Claude("both", "none", False, True, 4096)),
+    (re.compile(r"claude-3-5"), Claude("both", "none", False, True, 8192)),
+    (re.compile(r"claude-3-7"), Claude("both", "budget", False, True, 64_000)),
+    (re.compile(r"claude-opus-4-1"), Claude("one", "budget", True, True, 32_000)),
+    (re.compile(r"claude-(opus|sonnet|haiku)-4-5|claude-(sonnet|haiku)-4-1"), Claude("one", "budget", True, True, 64_000)),
+    (re.compile(r"claude-(opus|sonnet|haiku)-4-6"), Claude("one", "effort", True, True, 64_000)),
+    (re.compile(r"claude-(opus|sonnet|haiku)-4-[7-9](\D|$)"), Claude("none", "effort", True, True, 64_000)),
+    (re.compile(r"claude-opus-4"), Claude("both", "budget", False, True, 32_000)),
+    (re.compile(r"claude-(sonnet|haiku)-4"), Claude("both", "budget", False, True, 64_000)),
+    (re.compile(r"claude-(opus|sonnet)-5-5|claude-fable-5-1"), Claude("none", "effort", True, False, 64_000)),
+    (re.compile(r"claude-(opus|sonnet|haiku|fable)-5(-0)?(-\d{8})?$"), Claude("none", "effort", True, True, 64_000)),
+)
+_NEWEST_CLAUDE: Final = Claude("none", "effort", True, False, 32_000)
+_NOT_CLAUDE: Final = Claude("both", "none", False, True, 8192)  # other models behind the Messages API, e.g. of LM Studio
+
+_OPENAI_REASONING: Final = re.compile(r"(?:^|/)(?:o[1-9](?:$|-)|gpt-(?:[5-9]|[1-9]\d)|codex)")
+
+
+def claude(model: str) -> Claude:
+    """What a model behind the Messages API takes. `model`: the provider's name for it."""
+    name = model.lower().replace(".", "-")
+    for pattern, family in _CLAUDES:
+        if pattern.search(name):
+            return family
+    return _NEWEST_CLAUDE if "claude" in name else _NOT_CLAUDE
+
+
+def openai_reasoning(model: str) -> bool:
+    """Whether an OpenAI-type model refuses max_tokens, stop and any temperature, and takes max_completion_tokens and reasoning_effort."""
+    return _OPENAI_REASONING.search(model.lower()) is not None
