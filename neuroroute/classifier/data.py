@@ -51,7 +51,7 @@ class Example:
     failed: float | None = None
     gained: float | None = None
     quality: Mapping[str, float] | None = None
-    difficulty: int | None = None
+    difficulty: float | None = None
 
     @property
     def fold_key(self) -> str:
@@ -97,7 +97,7 @@ def _example(row: Mapping[str, Any]) -> Example:
     difficulty = row.get("difficulty")
     return Example(
         row["id"], row["source"], row["group"], row.get("lang", "en"), row["prompt"], row["category"], failed, gained, quality,
-        difficulty if isinstance(difficulty, int) else None,
+        float(difficulty) if isinstance(difficulty, int | float) else None,
     )  # fmt: skip
 
 

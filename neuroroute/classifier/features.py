@@ -9,12 +9,16 @@ The text is folded to lower case once; the one regular expression is compiled wi
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
+
+from neuroroute.classifier.lexicon import concepts
 
 HEAD_CHARS: Final = 800
 TAIL_CHARS: Final = 400
 FIRST_WORDS: Final = 6
 LAST_WORDS: Final = 4
+CONCEPT_WORDS: Final = 24
 
 _WORDS: Final = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]+|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+|[^\w\s]")
 """A run of an unspaced script, a word, a number, or one sign."""
@@ -121,12 +125,18 @@ def extract(prompt: str) -> Seen:
     text = window(prompt)
     words = tokens(text)
     found = set(words)
-    found.update([f"{a} {b}" for a, b in zip(words, words[1:], strict=False)])
+    found.update([f"{a} {b}" for a, b in pairwise(words)])
     found.update([f"{word[:4]}*" for word in words if len(word) > 4])
     task = [word for word in words[:24] if word not in _POLITE][:FIRST_WORDS]
     found.update([f"^{word}" for word in task])
     if task:
         found.add(f"^^{task[0]}")
-        found.update([f"^{a} {b}" for a, b in zip(task[:3], task[1:3], strict=False)])
+        found.update([f"^{a} {b}" for a, b in pairwise(task[:3])])
     found.update([f"{word}$" for word in words[-LAST_WORDS:]])
+    meant = concepts(words)
+    found.update([concept for concept in meant if concept])
+    begun = [concept for concept in meant[:CONCEPT_WORDS] if concept]
+    if begun:
+        found.update([f"^{concept}" for concept in begun])
+        found.update([f"{a}+{b}" for a, b in pairwise(begun)])
     return Seen(found, surface(prompt, text, words), words, text)

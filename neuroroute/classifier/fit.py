@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 
 from neuroroute.classifier.features import Seen, extract
 
-Matrix = sparse.csr_matrix
-Floats = NDArray[np.float64]
+Matrix: TypeAlias = sparse.csr_matrix
+Floats: TypeAlias = NDArray[np.float64]
 
 SURFACE_VALUE: Final = 0.35
 """The weight of one surface fact in the design matrix; text features share 1 by the root of their number."""
