@@ -150,6 +150,11 @@ def _keep(call: Call, body: bytes, content_type: str, s: Services) -> None:
         usage=call.usage,
         cost_nanousd=call.cost_nanousd,
         latency_s=monotonic_s() - call.started_s,
-        tags=(f"model:{target.model.name}", f"key:{principal.key_id}", f"user:{principal.user_id}", *(f"tag:{k}={v}" for k, v in call.steering.tags.items())),
+        tags=(
+            f"model:{target.model.name}",
+            f"key:{principal.key_id}",
+            f"user:{principal.user_id}",
+            *(f"tag:{k}={v}" for k, v in call.steering.tags.items()),
+        ),
     )
     s.cache.keep(key, entry, plan.ttl_s)

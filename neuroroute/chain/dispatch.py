@@ -61,7 +61,7 @@ class Streaming:
         return self._translator.failure(error)
 
 
-class dispatch:  # noqa: N801 - reads as the stage that it is: `async with dispatch(call, s) as answer`
+class dispatch:
     """
     `async with` gives the Reply, or the Streaming answer whose first good bytes are there.
 

@@ -74,7 +74,7 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
     except NeuroRouteError as error:
         call.error = error
         await _refuse(call, error, sink, stream)
-    except Exception as bug:  # noqa: BLE001 - the one broad except on the hot path: a bug ends in an answer, a row and a log line
+    except Exception as bug:
         call.error = InternalError(f"Something went wrong here; it is on record as {call.request_id}.")
         s.log.exception("bug while serving %s", call.request_id, exc_info=bug)
         await _refuse(call, call.error, sink, stream)

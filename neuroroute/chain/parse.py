@@ -43,7 +43,19 @@ _TYPES: Final[dict[str, tuple[tuple[type, ...], str]]] = {
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _MESSAGES_ROLES: Final = frozenset({"user", "assistant", "system"})
 _PARTS: Final = frozenset(
-    {"text", "image_url", "input_audio", "file", "refusal", "video_url", "audio_url", "thinking", "input_text", "output_text", "input_image"}
+    {
+        "text",
+        "image_url",
+        "input_audio",
+        "file",
+        "refusal",
+        "video_url",
+        "audio_url",
+        "thinking",
+        "input_text",
+        "output_text",
+        "input_image",
+    }
 )
 _MAX_STEERING_CHARS: Final = 4096
 _TRAVELLING: Final = ("content-type", "anthropic-version", "anthropic-beta", "openai-beta")
@@ -60,7 +72,9 @@ async def parse(call: Call, s: Services) -> None:
     body = _object(raw)
     for name, value in body.items():
         if value is not None and (rule := _TYPES.get(name)) is not None and not _is(value, rule[0]):
-            raise BadRequest(f"Invalid type for '{name}': expected {rule[1]}, but got {_kind(value)} instead.", param=name, code="invalid_type")
+            raise BadRequest(
+                f"Invalid type for '{name}': expected {rule[1]}, but got {_kind(value)} instead.", param=name, code="invalid_type"
+            )
     call.requested_model = _model(body, call.dialect)
     _CHECKS[call.dialect](body)
     stream = body.get("stream") is True
@@ -154,10 +168,14 @@ def _check_chat(body: Mapping[str, Any]) -> None:
     for i, message in enumerate(_list_of(body, "messages")):
         at = f"messages[{i}]"
         if not isinstance(message, dict):
-            raise BadRequest(f"Invalid type for '{at}': expected an object, but got {_kind(message)} instead.", param=at, code="invalid_type")
+            raise BadRequest(
+                f"Invalid type for '{at}': expected an object, but got {_kind(message)} instead.", param=at, code="invalid_type"
+            )
         role = message.get("role")
         if not isinstance(role, str) or role not in _ROLES:
-            raise BadRequest(f"Invalid value for '{at}.role': expected one of {', '.join(sorted(_ROLES))}.", param=f"{at}.role", code="invalid_value")
+            raise BadRequest(
+                f"Invalid value for '{at}.role': expected one of {', '.join(sorted(_ROLES))}.", param=f"{at}.role", code="invalid_value"
+            )
         _check_content(message.get("content"), f"{at}.content")
         if role == "assistant":
             _note_tool_calls(message.get("tool_calls"), called, f"{at}.tool_calls")
@@ -189,10 +207,16 @@ def _check_content(content: object, at: str) -> None:
     if content is None or isinstance(content, str):
         return
     if not isinstance(content, list):
-        raise BadRequest(f"Invalid type for '{at}': expected a string or an array of parts, but got {_kind(content)} instead.", param=at, code="invalid_type")
+        raise BadRequest(
+            f"Invalid type for '{at}': expected a string or an array of parts, but got {_kind(content)} instead.",
+            param=at,
+            code="invalid_type",
+        )
     for j, part in enumerate(content):
         if not isinstance(part, dict):
-            raise BadRequest(f"Invalid type for '{at}[{j}]': expected an object, but got {_kind(part)} instead.", param=f"{at}[{j}]", code="invalid_type")
+            raise BadRequest(
+                f"Invalid type for '{at}[{j}]': expected an object, but got {_kind(part)} instead.", param=f"{at}[{j}]", code="invalid_type"
+            )
         kind = part.get("type")
         if not isinstance(kind, str) or kind not in _PARTS:
             known = ", ".join(sorted(_PARTS))
@@ -208,9 +232,17 @@ def _check_tools(tools: object) -> None:
         return
     for j, tool in enumerate(tools):
         if not isinstance(tool, dict):
-            raise BadRequest(f"Invalid type for 'tools[{j}]': expected an object, but got {_kind(tool)} instead.", param=f"tools[{j}]", code="invalid_type")
+            raise BadRequest(
+                f"Invalid type for 'tools[{j}]': expected an object, but got {_kind(tool)} instead.",
+                param=f"tools[{j}]",
+                code="invalid_type",
+            )
         function = tool.get("function")
-        if tool.get("type") == "function" and function is not None and (not isinstance(function, dict) or not isinstance(function.get("name"), str)):
+        if (
+            tool.get("type") == "function"
+            and function is not None
+            and (not isinstance(function, dict) or not isinstance(function.get("name"), str))
+        ):
             raise BadRequest(f"Missing required parameter: 'tools[{j}].function.name'.", param=f"tools[{j}].function.name")
 
 
@@ -238,13 +270,19 @@ def _check_messages(body: Mapping[str, Any]) -> None:
 def _check_responses(body: Mapping[str, Any]) -> None:
     given = body.get("input")
     if given is not None and not isinstance(given, (str, list)):
-        raise BadRequest(f"Invalid type for 'input': expected a string or an array, but got {_kind(given)} instead.", param="input", code="invalid_type")
+        raise BadRequest(
+            f"Invalid type for 'input': expected a string or an array, but got {_kind(given)} instead.", param="input", code="invalid_type"
+        )
     if given is None and body.get("prompt") is None and body.get("previous_response_id") is None and body.get("conversation") is None:
         raise BadRequest("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
     if isinstance(given, list):
         for i, item in enumerate(given):
             if not isinstance(item, dict):
-                raise BadRequest(f"Invalid type for 'input[{i}]': expected an object, but got {_kind(item)} instead.", param=f"input[{i}]", code="invalid_type")
+                raise BadRequest(
+                    f"Invalid type for 'input[{i}]': expected an object, but got {_kind(item)} instead.",
+                    param=f"input[{i}]",
+                    code="invalid_type",
+                )
 
 
 def _check_completions(body: Mapping[str, Any]) -> None:
@@ -252,7 +290,11 @@ def _check_completions(body: Mapping[str, Any]) -> None:
     if prompt is None:
         raise BadRequest("Missing required parameter: 'prompt'.", param="prompt", code="missing_required_parameter")
     if not isinstance(prompt, (str, list)):
-        raise BadRequest(f"Invalid type for 'prompt': expected a string or an array, but got {_kind(prompt)} instead.", param="prompt", code="invalid_type")
+        raise BadRequest(
+            f"Invalid type for 'prompt': expected a string or an array, but got {_kind(prompt)} instead.",
+            param="prompt",
+            code="invalid_type",
+        )
 
 
 def _check_embeddings(body: Mapping[str, Any]) -> None:
@@ -283,7 +325,11 @@ def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
     own: Mapping[str, Any] = asked or {}
     if unknown := own.keys() - _STEERING_FIELDS:
         names = ", ".join(sorted(_STEERING_FIELDS))
-        raise BadRequest(f"Unknown field 'neuroroute.{min(map(str, unknown))[:64]}': expected one of {names}.", param="neuroroute", code="unknown_parameter")
+        raise BadRequest(
+            f"Unknown field 'neuroroute.{min(map(str, unknown))[:64]}': expected one of {names}.",
+            param="neuroroute",
+            code="unknown_parameter",
+        )
     return Steering(
         policy=_text(own, "policy") or policy,
         quality_floor=_bound(own, "quality_floor", 1.0),
@@ -333,7 +379,9 @@ def _cache(value: object) -> str:
     if value is None:
         return "default"
     if value not in ("default", "no-store", "refresh", "only"):
-        raise BadRequest("Invalid 'neuroroute.cache': expected default, no-store, refresh or only.", param="neuroroute.cache", code="invalid_value")
+        raise BadRequest(
+            "Invalid 'neuroroute.cache': expected default, no-store, refresh or only.", param="neuroroute.cache", code="invalid_value"
+        )
     return str(value)
 
 

@@ -28,4 +28,4 @@ def decide(call: Call, s: Services) -> Decision:
         tags={**call.principal.tags, **asked.tags} if asked.tags else call.principal.tags,
         headers=call.headers,
     )
-    return s.router.plan(question, call.classification, call.catalog)
+    return s.router.decide(question, call.classification, call.catalog)

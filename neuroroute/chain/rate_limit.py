@@ -41,7 +41,9 @@ def refusal(verdict: Verdict) -> RateLimited:
     what = f"{check.limit} {check.unit} per {check.window_s:g} s for this {check.scope.replace('group:', 'key on ')}"
     if verdict.retry_after_s is None:
         return RateLimited(f"This request asks for more tokens than its limit of {what} can ever hold.", code="request_too_large_for_limit")
-    return RateLimited(f"Rate limit reached: {what}. Please try again in {verdict.retry_after_s:.3g} s.", retry_after_s=verdict.retry_after_s)
+    return RateLimited(
+        f"Rate limit reached: {what}. Please try again in {verdict.retry_after_s:.3g} s.", retry_after_s=verdict.retry_after_s
+    )
 
 
 def _tokens(call: Call) -> int:

@@ -12,7 +12,7 @@ from neuroroute.core.types import Dialect, Reply
 from neuroroute.routing import explain
 
 _JSON: Final = "application/json"
-_UNFIT: Final = {i: None for i in range(32)} | {127: None}
+_UNFIT: Final = dict.fromkeys(range(32)) | {127: None}
 
 
 def header_safe(text: str) -> str:
@@ -95,13 +95,19 @@ def with_explanation(call: Call, reply: Reply, s: Services) -> bytes:
 def explained(call: Call, s: Services) -> dict[str, object]:
     """The decision, its reasons, and what became of it."""
     assert call.decision is not None
-    return explain.explain(call.decision, s.classifier.card) | {
+    return explain.explain(call.decision, router_of(s)) | {
         "request_id": call.request_id,
         "cache": call.cache_state,
         "attempts": [{"target": t.target.name, "outcome": t.outcome, "ms": round(t.took_s * 1000, 2)} for t in call.tried],
         "cost_usd": None if call.cost_nanousd is None else call.cost_nanousd / 1e9,
         "baseline_cost_usd": None if call.baseline_cost_nanousd is None else call.baseline_cost_nanousd / 1e9,
     }
+
+
+def router_of(s: Services) -> dict[str, object]:
+    """What an explanation says of the classifier: its version and measured figures."""
+    card = s.classifier.card
+    return {"version": card.get("version"), "metrics": card.get("metrics")}
 
 
 def last_chunk(call: Call, held: bytes, s: Services) -> bytes:
@@ -119,7 +125,13 @@ def last_chunk(call: Call, held: bytes, s: Services) -> bytes:
         if b'"usage"' in event and event.startswith(b"data: {"):
             events[i] = b"data: " + jsonbytes.edit(event[6:], {"neuroroute": explanation})
             return b"\n\n".join(events)
-    own = {"id": call.request_id, "object": "chat.completion.chunk", "created": int(unix_s()), "model": call.target.model.name, "choices": []}
+    own = {
+        "id": call.request_id,
+        "object": "chat.completion.chunk",
+        "created": int(unix_s()),
+        "model": call.target.model.name,
+        "choices": [],
+    }
     head, mark, tail = held.rpartition(b"data: [DONE]")
     return head + b"data: " + jsonbytes.edit(jsonbytes.dumps(own), {"neuroroute": explanation}) + b"\n\n" + mark + tail
 

@@ -7,6 +7,7 @@ A plain `def`: no cancellation can come between. It appends to the ledger's buff
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
+from neuroroute.core import tokens
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.errors import ClientGone, StreamCut
 from neuroroute.store.usage import UsageRecord
@@ -28,8 +29,8 @@ def settle(call: Call, s: Services) -> None:
     record = _record(call)
     s.ledger.settle(record)
     s.metrics.observe(record)
-    if call.target is not None and call.usage.source == "provider" and call.conversation is not None:
-        s.tokens_seen(call.target.model.name, call.conversation.prompt_tokens, call.usage.prompt_tokens)
+    if call.target is not None and call.usage.source == "provider" and call.conversation is not None and call.cache_state != "hit":
+        tokens.learn(call.target.model.name, call.conversation.prompt_tokens, call.usage.prompt_tokens)
 
 
 def _price(call: Call) -> None:

@@ -148,7 +148,8 @@ class ClientGone(ClientError):
 
 
 class UpstreamError(NeuroRouteError):
-    status, code, retry = 502, "upstream_error", Retry.NEXT
+    status, retry = 502, Retry.NEXT
+    code: str | None = "upstream_error"
 
 
 class ConnectFailed(UpstreamError):
@@ -184,7 +185,9 @@ class UpstreamRefused(UpstreamError):
 
     retry = Retry.NEVER
 
-    def __init__(self, message: str, *, status: int, type: str = "invalid_request_error", code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int, type: str = "invalid_request_error", code: str | None = None, param: str | None = None
+    ) -> None:
         super().__init__(message, param=param)
         self.status, self.type, self.code = status, type, code
 

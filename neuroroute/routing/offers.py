@@ -71,14 +71,10 @@ def catalog_of(config: Config, settings: Settings, discovered: Mapping[str, Sequ
         providers.pop(DEMO, None)
     providers |= real
     declared = [_model(name, given, providers) for name, given in config.models.items() if given.enabled and given.provider in providers]
-    aliases: dict[str, Sequence[str]] = dict(config.aliases)
-    for name, given in config.models.items():
-        if given.fallbacks:
-            aliases.setdefault(name, (name, *given.fallbacks))
     return build_catalog(
         providers,
         declared,
-        aliases=aliases,
+        aliases=config.aliases,
         policies={name: _policy(given) for name, given in config.routing.policies.items()},
         rules=[rule_of(given.when, given.use or "", given.policy or "") for given in config.routing.rules],
         default_policy=config.routing.policy,
@@ -98,11 +94,12 @@ def _model(name: str, given: ModelConfig, providers: Mapping[str, Provider]) -> 
         context_window_tokens=given.context_window_tokens,
         max_output_tokens=given.max_output_tokens,
         abilities=frozenset(given.abilities) if given.abilities is not None else None,
-        quality=given.quality or {},
+        quality={str(label): share for label, share in (given.quality or {}).items()},
         timeouts=given.timeouts.over(providers[given.provider].timeouts) if said else None,
+        fallbacks=given.fallbacks or (),
     )
 
 
 def _policy(given: PolicyConfig) -> DeclaredPolicy:
     weights = {name: value for name, value in given.weights.model_dump().items() if value is not None}
-    return DeclaredPolicy(quality_floor=given.quality_floor or 0.0, weights=weights, dial=given.dial)
+    return DeclaredPolicy(given.quality_floor or 0.0, weights, given.dial, given.quality_slack, given.allow or (), given.deny or ())

@@ -26,7 +26,7 @@ _OWN: Final = frozenset({"prompt", "model_id", "policy", "system", "cache"})
 async def prompt(request: web.Request) -> web.Response:
     """Answers with the response, the model, tokens, cost, classification and the time of each stage."""
     s, lifecycle = request.app[SERVICES], request.app[LIFECYCLE]
-    call, outer = opened(request, Dialect.CHAT, "/chat/completions", group="prompt")
+    call, _ = opened(request, Dialect.CHAT, "/chat/completions", group="prompt")
     call.source = _PromptSource(call.source)
     sink = _Kept()
     lifecycle.live_calls += 1
@@ -67,7 +67,9 @@ def _chat_body(raw: bytes) -> dict[str, Any]:
         raise BadRequest("The body of your request must be a JSON object.")
     text = body.get("prompt")
     if not isinstance(text, str) or not text.strip():
-        raise BadRequest("Missing required parameter: 'prompt', a string that is not empty.", param="prompt", code="missing_required_parameter")
+        raise BadRequest(
+            "Missing required parameter: 'prompt', a string that is not empty.", param="prompt", code="missing_required_parameter"
+        )
     for name in ("model_id", "policy", "system"):
         if body.get(name) is not None and not isinstance(body[name], str):
             raise BadRequest(f"Invalid type for '{name}': expected a string.", param=name, code="invalid_type")
@@ -111,7 +113,11 @@ def _answer(call: Call, body: bytes) -> dict[str, Any]:
         "tool_calls": message.get("tool_calls"),
         "model_used": target.model.name,
         "provider": target.provider.name,
-        "tokens": {"prompt": used.prompt_tokens, "completion": used.completion_tokens, "total": used.prompt_tokens + used.completion_tokens},
+        "tokens": {
+            "prompt": used.prompt_tokens,
+            "completion": used.completion_tokens,
+            "total": used.prompt_tokens + used.completion_tokens,
+        },
         "cost_usd": None if call.cost_nanousd is None else call.cost_nanousd / 1e9,
         "classification": None
         if seen is None

@@ -7,7 +7,7 @@ from neuroroute.chain.classify import classify
 from neuroroute.chain.parse import parse
 from neuroroute.chain.plan import plan
 from neuroroute.chain.rate_limit import rate_limit
-from neuroroute.chain.replies import header_safe
+from neuroroute.chain.replies import header_safe, router_of
 from neuroroute.core import jsonbytes
 from neuroroute.core.types import Dialect
 from neuroroute.routing import explain
@@ -31,6 +31,6 @@ async def route(request: web.Request) -> web.Response:
         if call.verdict is not None:
             call.verdict.correct(0)
     assert call.decision is not None
-    body = jsonbytes.dumps(explain.explain(call.decision, s.classifier.card))
+    body = jsonbytes.dumps(explain.explain(call.decision, router_of(s)))
     headers = {"content-type": "application/json", "x-request-id": call.request_id, "x-neuroroute-route": header_safe(call.decision.reason)}
     return web.Response(body=body, headers=headers)

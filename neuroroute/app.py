@@ -1,0 +1,135 @@
+"""
+The composition root: Settings -> Services -> web.Application.
+
+`create` builds everything and opens nothing; the application's contexts open what needs the loop, in the order in which the parts lean on each
+other, and close it in the reverse order. A database or a Redis that is away delays no start: what needs them says so when it is asked.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from neuroroute.access.keyring import Keyring
+from neuroroute.accounting.ledger import Ledger
+from neuroroute.adapters.demo import MODELS as DEMO_MODELS
+from neuroroute.adapters.discovery import Discovery
+from neuroroute.adapters.transport import Transport
+from neuroroute.caching.responses import ResponseCache
+from neuroroute.chain.limit_rules import LimitRules
+from neuroroute.chain.offer import Found, Offer
+from neuroroute.chain.services import Services
+from neuroroute.classifier import Classifier
+from neuroroute.core.config import ConfigFile
+from neuroroute.core.settings import Settings
+from neuroroute.core.tasks import Tasks
+from neuroroute.core.types import Model
+from neuroroute.limits.concurrency import Concurrency
+from neuroroute.limits.rate import Limiter
+from neuroroute.routing.health import Health, RetryBudget
+from neuroroute.routing.router import Router
+from neuroroute.store.kv_redis import RedisKV
+from neuroroute.store.postgres import BadValue, Database
+from neuroroute.store.usage import UsageRecords
+from neuroroute.telemetry.metrics import Metrics
+from neuroroute.web.errors import errors
+from neuroroute.web.lifecycle import Lifecycle
+from neuroroute.web.routes import table
+from neuroroute.web.state import DATABASE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
+
+_log = logging.getLogger("neuroroute")
+
+
+def create(settings: Settings, *, config_path: Path | None = None, data_dir: Path | None = None, worker: int = 0) -> web.Application:
+    """
+    The gateway as an aiohttp application, ready to be served.
+
+    settings.database_url must be set: the embedded server, where one is used, runs already. worker: its number on this machine.
+    Raises: ConfigFaulty with every fault of the configuration file.
+    """
+    assert settings.database_url is not None
+    file = ConfigFile(config_path) if config_path is not None else None
+    demo = {"demo": DEMO_MODELS}
+    offer = Offer(settings, [file.layer] if file is not None else [], Found(demo))
+    database = Database(
+        settings.database_url,
+        pool_min=settings.db_pool_min,
+        pool_max=settings.db_pool_max,
+        slow_query_ms=settings.db_slow_query_threshold,
+    )
+    redis = RedisKV(settings.redis_url) if settings.redis_url is not None else None
+    services = _services(settings, offer, database, redis, data_dir or settings.neuroroute_data_dir, worker)
+
+    async def reload() -> bool:
+        """Read the configuration file again, at once. True if it is in effect."""
+        return file is not None and await file.check(offer.take, force=True)
+
+    app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[errors])
+    app[SERVICES], app[DATABASE], app[REDIS] = services, database, redis
+    app[LIFECYCLE], app[OFFER], app[RELOAD] = Lifecycle(), offer, reload
+    app.add_routes(table(settings))
+
+    async def stores(app: web.Application) -> AsyncIterator[None]:
+        yield
+        await services.transport.close()
+        if redis is not None:
+            await redis.close()
+        await database.close()
+
+    async def keys(app: web.Application) -> AsyncIterator[None]:
+        await services.keyring.start()
+        yield
+        await services.keyring.close()
+
+    async def background(app: web.Application) -> AsyncIterator[None]:
+        tasks = Tasks()
+        tasks.keep("ledger", services.ledger.run)
+        discovery = Discovery(services.transport, settings)
+        tasks.keep("discovery", lambda: _discover(discovery, offer, demo))
+        if redis is not None:
+            tasks.keep("cache", services.cache.run)
+        if file is not None:
+            tasks.keep("configuration", lambda: file.watch(offer.take))
+        yield
+        await tasks.close()
+        await services.ledger.close()
+
+    async def lifecycle(app: web.Application) -> AsyncIterator[None]:
+        app[LIFECYCLE].ready = True
+        yield
+        app[LIFECYCLE].draining = True
+
+    app.cleanup_ctx.extend([stores, keys, background, lifecycle])
+    return app
+
+
+def _services(settings: Settings, offer: Offer, database: Database, redis: RedisKV | None, data_dir: Path, worker: int) -> Services:
+    classifier = Classifier.load()
+    health = Health(settings.breaker_failures, settings.breaker_open_s)
+    return Services(
+        settings=settings,
+        keyring=Keyring(database, data_dir=data_dir, stale_max_s=settings.auth_stale_max_s),
+        limit_rules=LimitRules(settings),
+        limiter=Limiter(redis),
+        concurrency=Concurrency(),
+        cache=ResponseCache(settings.cache_max_bytes, redis, prefix=settings.cache_prefix),
+        cache_shared_by_all=offer.config.cache.share == "everyone",
+        classifier=classifier,
+        catalog=offer.holder,
+        router=Router(health, mean_difficulty=classifier.mean_difficulty),
+        health=health,
+        retry_budget=RetryBudget(settings.retry_budget),
+        transport=Transport(),
+        ledger=Ledger(UsageRecords(database).insert_many, bad_row=(BadValue, ValueError)),
+        metrics=Metrics(sample_rate=settings.metrics_sample_rate),
+    )
+
+
+async def _discover(discovery: Discovery, offer: Offer, demo: Mapping[str, Sequence[Model]]) -> None:
+    """Ask the servers what they serve, now and every minute."""
+    while True:
+        found = await discovery.look(offer.holder.current.providers)
+        offer.find(Found({**demo, **found.models}, found.local))
+        await asyncio.sleep(discovery.EVERY_S)

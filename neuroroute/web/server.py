@@ -1,0 +1,226 @@
+"""
+The server's edge: aiohttp's connection handler with what it lacks.
+
+* The head of a request has a deadline, from the connection, or from its first byte on a connection that is kept alive.
+* What can not be parsed is answered in our error shape, told in one debug line, and never logged with its bytes or a traceback.
+* A body that says it is too large is refused before any of it is read.
+* A server that drains lets idle peers send one more request for a moment, and says `Connection: close` with every answer.
+
+`Edge` runs an application so; `serve` and the tests of the web floor both use it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web, web_response
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from neuroroute.core import jsonbytes
+from neuroroute.core.errors import BadRequest, InternalError, NeuroRouteError, TooLarge
+from neuroroute.core.ids import new_id
+
+KEEPALIVE_S: Final = 75.0  # longer than the 60 s of usual proxies, so that they close first
+LINGER_S: Final = 1.0  # how long what a refused peer still sends is thrown away, so that it can read the answer
+DRAIN_IDLE_S: Final = 1.0  # how long idle peers may still send a request while draining
+READ_BUFFER_BYTES: Final = 64 * 1024
+HEAD_LINE_BYTES: Final = 8190
+_log = logging.getLogger("neuroroute.web")
+
+web_response.SERVER_SOFTWARE = ""  # type: ignore[attr-defined]  # the default of every answer's Server header: it tells attackers what to try
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a started application has to tell the person at the terminal. `providers`: their names; `models`: how many."""
+
+    providers: tuple[str, ...] = ()
+    models: int = 0
+
+
+STARTED: Final = web.AppKey("started", Started)
+RELOAD: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("reload")
+"""An application that can read its configuration again puts a function here."""
+
+
+class EdgeHandler(RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("_body", "_edge", "_head_timer")
+
+    def __init__(self, edge: "EdgeServer", **options: Any) -> None:
+        super().__init__(edge, **options)
+        self._edge = edge
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._body: StreamReader | None = None  # of the last request whose head is complete
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered, waits to be, or has begun to arrive."""
+        return self._request_in_progress or bool(self._messages) or (self._head_timer is not None and self._request_count > 0)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        of_body = self._body is not None and not self._body.is_eof()
+        super().data_received(data)
+        fresh = self._request_count - before
+        if fresh:
+            self._head_came()
+            self._body = self._messages[-1][1]
+            self._refuse_large(fresh)
+        elif data and not of_body and self._head_timer is None:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        if not self._force_close:
+            self._head_timer = self._loop.call_later(self._edge.header_timeout_s, self._head_late)
+
+    def _head_came(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if not self._request_in_progress:
+            _log.debug("the head of a request took more than %g s: connection closed", self._edge.header_timeout_s)
+            self.force_close()
+
+    def _refuse_large(self, fresh: int) -> None:
+        """Put a refusal in the place of those of the last `fresh` requests whose body is announced as too large."""
+        for place in range(-fresh, 0):
+            message, body = self._messages[place]
+            if isinstance(message, _ErrInfo):
+                continue
+            length = message.headers.get("Content-Length")
+            if length is not None and int(length) > self._edge.max_body_bytes:
+                error = TooLarge(
+                    f"The body of your request is larger than the {self._edge.max_body_bytes} bytes that this gateway accepts."
+                )
+                self._messages[place] = (_ErrInfo(413, _Refused(error, message.path), ""), body)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what no handler saw, or survived. It ends the connection."""
+        path, request_id = request.rel_url.path, new_id("req")
+        error: NeuroRouteError
+        if isinstance(exc, _Refused):
+            error, path = exc.error, exc.path
+        elif 400 <= status < 500:
+            _log.debug("malformed request from %s: %s", request.remote, type(exc).__name__)
+            error = BadRequest("This is not a valid HTTP request.")
+        else:
+            _log.error("bug while answering %s %s (%s)", request.method, path[:200], request_id, exc_info=exc)
+            error = InternalError(f"Something went wrong here; it is on record as {request_id}.")
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun: nothing can be said any more")
+        body = error.anthropic(request_id) if path.startswith("/v1/messages") else error.openai()
+        response = web.Response(status=error.status, body=jsonbytes.dumps(body), content_type="application/json")
+        response.headers["x-request-id"] = request_id
+        response.force_close()
+        return response
+
+
+class _Refused(Exception):
+    """A request that is answered without being read."""
+
+    def __init__(self, error: NeuroRouteError, path: str) -> None:
+        super().__init__(error.message)
+        self.error, self.path = error, path
+
+
+class EdgeServer(web.Server):
+    """Makes an `EdgeHandler` for each connection. `draining`: answers end their connection."""
+
+    def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int) -> None:
+        self._make = app._make_request
+        super().__init__(app._handle, request_factory=self._request, handler_cancellation=True)  # type: ignore[arg-type]
+        self.header_timeout_s, self.max_body_bytes = header_timeout_s, max_body_bytes
+        self.draining = False
+
+    def __call__(self) -> RequestHandler:
+        return EdgeHandler(
+            self,
+            loop=self._loop,
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=LINGER_S,
+            access_log=None,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=HEAD_LINE_BYTES,
+            max_field_size=HEAD_LINE_BYTES,
+            logger=_log,
+        )
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        if self.draining:
+            message = message._replace(should_close=True)
+        return self._make(message, payload, protocol, writer, task)
+
+    def handlers(self) -> Iterator[EdgeHandler]:
+        for handler in self.connections:
+            assert isinstance(handler, EdgeHandler)
+            yield handler
+
+
+class Edge(web.AppRunner):
+    """
+    Runs an application on the edge above: `setup`, then a site, then `drain`, then `cleanup`.
+
+    header_timeout_s, max_body_bytes: as the settings have them.
+    """
+
+    def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int) -> None:
+        super().__init__(app, shutdown_timeout=2.0)
+        self._edge_options = {"header_timeout_s": header_timeout_s, "max_body_bytes": max_body_bytes}
+
+    async def _make_server(self) -> web.Server:
+        await super()._make_server()  # starts the application; its own server is not used
+        return EdgeServer(self.app, **self._edge_options)  # type: ignore[arg-type]
+
+    @property
+    def edge(self) -> EdgeServer:
+        assert isinstance(self.server, EdgeServer)
+        return self.server
+
+    def say_close(self) -> None:
+        """From now on every answer ends its connection."""
+        self.edge.draining = True
+
+    async def drain(self, grace_s: float) -> bool:
+        """
+        Stop listening, let running requests finish and idle peers send one more; at most `grace_s` seconds.
+
+        False: some were still running at the end.
+        """
+        self.say_close()
+        for site in list(self.sites):
+            await site.stop()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        while (now_s := loop.time()) < began_s + grace_s:
+            handlers = list(self.edge.handlers())
+            if not any(handler.busy for handler in handlers) and (not handlers or now_s > began_s + DRAIN_IDLE_S):
+                return True
+            await asyncio.sleep(0.02)
+        return not any(handler.busy for handler in self.edge.handlers())
