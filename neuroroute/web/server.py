@@ -191,7 +191,7 @@ class Edge(web.AppRunner):
     """
 
     def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int) -> None:
-        super().__init__(app, shutdown_timeout=2.0)
+        super().__init__(app, shutdown_timeout=0.5)
         self._edge_options = {"header_timeout_s": header_timeout_s, "max_body_bytes": max_body_bytes}
 
     async def _make_server(self) -> web.Server:
