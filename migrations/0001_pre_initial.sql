@@ -34,19 +34,22 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_by_time ON api_keys (created_at DESC, id DESC);
 CREATE INDEX api_keys_by_user ON api_keys (user_id, created_at DESC);
 
--- Every change of a key or of its user is told to all processes, whoever makes it. Not for last_used_at, which changes all the time.
-CREATE FUNCTION tell_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Processes are told of every change that they keep in memory, whoever makes it: channel, then the column that is sent.
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('neuroroute_keys', CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END);
+    IF TG_OP = 'DELETE' THEN
+        PERFORM pg_notify(TG_ARGV[0], to_jsonb(OLD) ->> TG_ARGV[1]);
+    ELSE
+        PERFORM pg_notify(TG_ARGV[0], to_jsonb(NEW) ->> TG_ARGV[1]);
+    END IF;
     RETURN NULL;
 END
 $$;
+-- not for last_used_at, which changes all the time
 CREATE TRIGGER api_keys_changed
     AFTER INSERT OR DELETE OR UPDATE OF user_id, digest, previous_digest, previous_until, allowed_models, limits, budget, expires_at, tags, status ON api_keys
-    FOR EACH ROW EXECUTE FUNCTION tell_keys();
-CREATE TRIGGER users_changed
-    AFTER DELETE OR UPDATE ON users
-    FOR EACH ROW EXECUTE FUNCTION tell_keys();
+    FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_keys', 'id');
+CREATE TRIGGER users_changed AFTER DELETE OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_keys', 'id');
 
 -- One row for each call. No foreign keys: what was used stays on the books when keys and users go, and inserts look nothing up.
 CREATE TABLE usage_records (
@@ -56,15 +59,15 @@ CREATE TABLE usage_records (
     key_id text NOT NULL,
     user_id text NOT NULL,
     dialect text NOT NULL,
-    endpoint text NOT NULL,
+    endpoint text,
     stream boolean NOT NULL,
     requested_model text NOT NULL,
-    model text NOT NULL,
-    provider text NOT NULL,
-    label text NOT NULL,
+    model text,                              -- null: none was asked
+    provider text,
+    label text,
     difficulty real,
-    language text NOT NULL,
-    policy text NOT NULL,
+    language text,
+    policy text,
     prompt_tokens bigint NOT NULL,
     completion_tokens bigint NOT NULL,
     cached_tokens bigint NOT NULL,
@@ -113,6 +116,9 @@ CREATE TABLE models (
     updated_at timestamptz NOT NULL
 );
 
+CREATE TRIGGER providers_changed AFTER INSERT OR DELETE OR UPDATE ON providers FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_catalog', 'name');
+CREATE TRIGGER models_changed AFTER INSERT OR DELETE OR UPDATE ON models FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_catalog', 'name');
+
 CREATE TABLE config_versions (
     version bigint PRIMARY KEY,
     config jsonb NOT NULL,
@@ -120,6 +126,8 @@ CREATE TABLE config_versions (
     comment text NOT NULL,
     created_at timestamptz NOT NULL
 );
+
+CREATE TRIGGER config_changed AFTER INSERT ON config_versions FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_config', 'version');
 
 CREATE TABLE audit_log (
     id text PRIMARY KEY,

@@ -1,0 +1,90 @@
+"""Table `feedback`: what clients say of answers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from neuroroute.core.clock import utcnow
+from neuroroute.core.ids import new_id
+from neuroroute.store.columns import Where, clean_optional, clean_text, count
+from neuroroute.store.postgres import Queries, Row
+
+PUT: Final = """
+INSERT INTO feedback (id, request_id, key_id, user_id, score, correct_model, comment, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (request_id, key_id) DO UPDATE
+SET score = excluded.score, correct_model = excluded.correct_model, comment = excluded.comment, created_at = excluded.created_at
+RETURNING id, request_id, key_id, user_id, score, correct_model, comment, created_at
+"""
+LIST: Final = """
+SELECT id, request_id, key_id, user_id, score, correct_model, comment, created_at FROM feedback /*where*/ ORDER BY created_at DESC, id DESC
+"""
+EACH: Final = "SELECT 1 FROM feedback /*where*/"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRow:
+    """score: -1..1; correct_model: what should have answered."""
+
+    id: str
+    request_id: str
+    key_id: str
+    user_id: str
+    score: float
+    correct_model: str | None
+    comment: str | None
+    created_at: datetime
+
+
+class Feedback:
+    """`database`: the pool, or a transaction."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    async def put(
+        self, request_id: str, *, key_id: str, user_id: str, score: float, correct_model: str | None = None, comment: str | None = None
+    ) -> FeedbackRow:
+        """
+        Note an opinion; a key's second one on the same call replaces its first.
+
+        Raises: BadValue where the score is not in -1..1.
+        """
+        row = await self._database.fetchrow(
+            PUT,
+            new_id("fbk"),
+            clean_text(request_id),
+            key_id,
+            user_id,
+            score,
+            clean_optional(correct_model),
+            clean_optional(comment, 4000),
+            utcnow(),
+        )
+        assert row is not None  # RETURNING of an upsert
+        return _of(row)
+
+    async def page(
+        self,
+        *,
+        page: int = 1,
+        limit: int = 50,
+        user_id: str | None = None,
+        request_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[list[FeedbackRow], int]:
+        """Newest first, and how many there are."""
+        where = Where()
+        where.add("user_id = {}", user_id)
+        where.add("request_id = {}", request_id)
+        where.add("created_at >= {}", since)
+        where.add("created_at < {}", until)
+        sql, args = where.paged(LIST, page, limit)
+        rows = await self._database.fetch(sql, *args)
+        return [_of(row) for row in rows], await count(self._database, where, EACH)
+
+
+def _of(row: Row) -> FeedbackRow:
+    return FeedbackRow(
+        row["id"], row["request_id"], row["key_id"], row["user_id"], row["score"], row["correct_model"], row["comment"], row["created_at"]
+    )

@@ -1,0 +1,270 @@
+"""Table `usage_records`: one row for each call. Built for ten million rows: every list is a walk along an index."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from neuroroute.store.columns import SMALLINT_MAX, Where, bounded, clean_json, clean_optional, clean_text, count, finite
+from neuroroute.store.postgres import BadValue, Queries, Row
+
+INSERT: Final = """
+INSERT INTO usage_records (
+    request_id, client_request_id, created_at, key_id, user_id, dialect, endpoint, stream, requested_model, model, provider,
+    label, difficulty, language, policy, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, tokens_source,
+    cost_nanousd, baseline_cost_nanousd, cache, attempts, status, http_status, error_code, latency_ms, ttft_ms, overhead_ms, tags, decision
+)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bool[], $9::text[], $10::text[], $11::text[],
+    $12::text[], $13::real[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[],
+    $22::bigint[], $23::bigint[], $24::text[], $25::smallint[], $26::text[], $27::smallint[], $28::text[], $29::real[], $30::real[], $31::real[],
+    $32::jsonb[], $33::jsonb[]
+)
+ON CONFLICT (request_id) DO NOTHING
+"""
+_COLUMNS: Final = """
+    request_id, client_request_id, created_at, key_id, user_id, dialect, endpoint, stream, requested_model, model, provider,
+    label, difficulty, language, policy, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, tokens_source,
+    cost_nanousd, baseline_cost_nanousd, cache, attempts, status, http_status, error_code, latency_ms, ttft_ms, overhead_ms, tags, decision
+"""
+GET: Final = "SELECT" + _COLUMNS + "FROM usage_records WHERE request_id = $1"
+PAGE: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at DESC, request_id DESC"
+EACH: Final = "SELECT 1 FROM usage_records /*where*/"
+_SUMS: Final = """
+    count(*) AS calls,
+    count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
+    count(*) FILTER (WHERE cache IN ('hit', 'joined')) AS cached_calls,
+    coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
+    coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
+    coalesce(sum(cached_tokens), 0)::bigint AS cached_tokens,
+    coalesce(sum(reasoning_tokens), 0)::bigint AS reasoning_tokens,
+    coalesce(sum(cost_nanousd), 0)::bigint AS cost_nanousd,
+    coalesce(sum(baseline_cost_nanousd - cost_nanousd), 0)::bigint AS saved_nanousd,
+    count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens + completion_tokens > 0) AS unpriced_calls,
+    avg(latency_ms) AS latency_ms,
+    avg(ttft_ms) AS ttft_ms,
+    avg(overhead_ms) AS overhead_ms
+"""
+TOTALS: Final = "SELECT NULL AS name," + _SUMS + "FROM usage_records /*where*/"
+GROUPED: Final = {
+    "hour": "SELECT date_trunc('hour', created_at, 'UTC') AS name," + _SUMS + "FROM usage_records /*where*/ GROUP BY 1 ORDER BY 1",
+    "day": "SELECT date_trunc('day', created_at, 'UTC') AS name," + _SUMS + "FROM usage_records /*where*/ GROUP BY 1 ORDER BY 1",
+    "model": "SELECT model AS name," + _SUMS + "FROM usage_records /*where*/ GROUP BY 1 ORDER BY cost_nanousd DESC, calls DESC",
+    "key": "SELECT key_id AS name," + _SUMS + "FROM usage_records /*where*/ GROUP BY 1 ORDER BY cost_nanousd DESC, calls DESC",
+    "user": "SELECT user_id AS name," + _SUMS + "FROM usage_records /*where*/ GROUP BY 1 ORDER BY cost_nanousd DESC, calls DESC",
+    "label": "SELECT label AS name," + _SUMS + "FROM usage_records /*where*/ GROUP BY 1 ORDER BY calls DESC",
+}
+PERCENTILES: Final = """
+SELECT percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY latency_ms) FROM usage_records /*where*/
+"""
+SPENT: Final = """
+SELECT coalesce(sum(cost_nanousd), 0)::bigint FROM usage_records /*where*/
+"""
+AGGREGATE_TIMEOUT_S: Final = 15.0
+
+Group = Literal["hour", "day", "model", "key", "user", "label"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """
+    One call, as it ended.
+
+    prompt_tokens holds cached and cache-write tokens, completion_tokens holds reasoning. cost_nanousd: 10^-9 USD; None = the price is not known.
+    status: ok, error, client_gone, cut, interrupted. Times in ms; overhead_ms is the gateway's own share.
+    """
+
+    request_id: str
+    created_at: datetime
+    key_id: str
+    user_id: str
+    requested_model: str
+    client_request_id: str | None = None
+    dialect: str = "chat"
+    endpoint: str | None = None
+    stream: bool = False
+    model: str | None = None
+    provider: str | None = None
+    label: str | None = None
+    difficulty: float | None = None
+    language: str | None = None
+    policy: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    tokens_source: str = "none"
+    cost_nanousd: int | None = None
+    baseline_cost_nanousd: int | None = None
+    cache: str = "bypass"
+    attempts: int = 0
+    status: str = "ok"
+    http_status: int = 200
+    error_code: str | None = None
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    overhead_ms: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    decision: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Which calls; None = all. `since` counts, `until` does not."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    model: str | None = None
+    provider: str | None = None
+    key_id: str | None = None
+    user_id: str | None = None
+    label: str | None = None
+    status: str | None = None
+    tag: tuple[str, str] | None = None
+    client_request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSums:
+    """
+    Sums over some calls. `name`: the hour, day (a datetime), model, key id, user id or label; None for totals, and for calls that have none.
+
+    saved_nanousd: what the baseline model would have cost more; unpriced_calls: used tokens whose price is not known. Means in ms.
+    """
+
+    name: datetime | str | None
+    calls: int
+    errors: int
+    cached_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    cost_nanousd: int
+    saved_nanousd: int
+    unpriced_calls: int
+    latency_ms: float | None
+    ttft_ms: float | None
+    overhead_ms: float | None
+
+
+class BadRows(BadValue):
+    """Some records can not be stored; all others of the batch are. `rejected`: each with its reason."""
+
+    def __init__(self, rejected: list[tuple[UsageRecord, BadValue]]) -> None:
+        super().__init__(f"{len(rejected)} usage records can not be stored.")
+        self.rejected = rejected
+
+
+class Usage:
+    """`database`: the pool, or a transaction."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    async def insert_many(self, records: Sequence[UsageRecord], *, timeout_s: float = 10.0) -> int:
+        """
+        Write records; one that is there already stays as it is. Returns how many are new.
+
+        Text is cleaned and numbers are bounded, so that hardly any record can be bad.
+        Raises: BadRows after all others are stored; DatabaseAway
+        """
+        if not records:
+            return 0
+        rejected: list[tuple[UsageRecord, BadValue]] = []
+        inserted = await self._insert(records, timeout_s, rejected)
+        if rejected:
+            raise BadRows(rejected)
+        return inserted
+
+    async def _insert(self, records: Sequence[UsageRecord], timeout_s: float, rejected: list[tuple[UsageRecord, BadValue]]) -> int:
+        try:
+            columns = [list(column) for column in zip(*[_values(record) for record in records], strict=True)]
+            return await self._database.execute(INSERT, *columns, timeout_s=timeout_s)
+        except (BadValue, TypeError, ValueError, AttributeError) as error:
+            if len(records) == 1:
+                rejected.append((records[0], error if isinstance(error, BadValue) else BadValue(str(error))))
+                return 0
+        middle = len(records) // 2
+        return await self._insert(records[:middle], timeout_s, rejected) + await self._insert(records[middle:], timeout_s, rejected)
+
+    async def get(self, request_id: str) -> UsageRecord | None:
+        row = await self._database.fetchrow(GET, request_id)
+        return None if row is None else _of(row)
+
+    async def page(self, filters: UsageFilter, *, page: int = 1, limit: int = 50) -> tuple[list[UsageRecord], int]:
+        """Newest first, and how many there are (an estimate beyond 100,000)."""
+        where = _where(filters)
+        sql, args = where.paged(PAGE, page, limit)
+        rows = await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)
+        return [_of(row) for row in rows], await count(self._database, where, EACH)
+
+    async def totals(self, filters: UsageFilter) -> UsageSums:
+        where = _where(filters)
+        rows = await self._database.fetch(where.into(TOTALS), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
+        return UsageSums(**dict(rows[0]))
+
+    async def grouped(self, by: Group, filters: UsageFilter) -> list[UsageSums]:
+        """Hours and days in their order, the others with the dearest first."""
+        where = _where(filters)
+        rows = await self._database.fetch(where.into(GROUPED[by]), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
+        return [UsageSums(**dict(row)) for row in rows]
+
+    async def latency_percentiles(self, filters: UsageFilter, shares: Sequence[float] = (0.5, 0.95, 0.99)) -> list[float | None]:
+        """Latency in ms at each share; None where there are no calls."""
+        where = Where()
+        where.args.append(list(shares))
+        _fill(where, filters)
+        found = await self._database.fetchval(where.into(PERCENTILES), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
+        return list(found) if found is not None else [None] * len(shares)
+
+    async def spent_nanousd(self, filters: UsageFilter) -> int:
+        """The cost of the calls whose price is known."""
+        where = _where(filters)
+        return int(await self._database.fetchval(where.into(SPENT), *where.args, timeout_s=AGGREGATE_TIMEOUT_S))
+
+
+def _where(filters: UsageFilter) -> Where:
+    where = Where()
+    _fill(where, filters)
+    return where
+
+
+def _fill(where: Where, filters: UsageFilter) -> None:
+    where.add("created_at >= {}", filters.since)
+    where.add("created_at < {}", filters.until)
+    where.add("model = {}", filters.model)
+    where.add("provider = {}", filters.provider)
+    where.add("key_id = {}", filters.key_id)
+    where.add("user_id = {}", filters.user_id)
+    where.add("label = {}", filters.label)
+    # the index of calls that are not ok is used only where the query says so in these words
+    where.add("status = {}" if filters.status == "ok" else "(status <> 'ok' AND status = {})", filters.status)
+    # and so with the index of tags: rows without tags are not in it
+    where.add("(tags <> '{ }' AND tags @> {})", None if filters.tag is None else {filters.tag[0]: filters.tag[1]})
+    where.add("client_request_id = {}", filters.client_request_id)
+
+
+def _values(record: UsageRecord) -> tuple[object, ...]:
+    """In the order of INSERT."""
+    cost, baseline = record.cost_nanousd, record.baseline_cost_nanousd
+    return (
+        clean_text(record.request_id), clean_optional(record.client_request_id), record.created_at, clean_text(record.key_id),
+        clean_text(record.user_id), clean_text(record.dialect), clean_optional(record.endpoint), record.stream, clean_text(record.requested_model),
+        clean_optional(record.model), clean_optional(record.provider), clean_optional(record.label), finite(record.difficulty),
+        clean_optional(record.language), clean_optional(record.policy), bounded(record.prompt_tokens), bounded(record.completion_tokens),
+        bounded(record.cached_tokens), bounded(record.cache_write_tokens), bounded(record.reasoning_tokens), clean_text(record.tokens_source),
+        None if cost is None else bounded(cost), None if baseline is None else bounded(baseline), clean_text(record.cache),
+        bounded(record.attempts, SMALLINT_MAX), clean_text(record.status), bounded(record.http_status, SMALLINT_MAX),
+        clean_optional(record.error_code), finite(record.latency_ms), finite(record.ttft_ms), finite(record.overhead_ms),
+        clean_json(dict(record.tags)), None if record.decision is None else clean_json(dict(record.decision)),
+    )  # fmt: skip
+
+
+_FIELDS: Final = tuple(column.name for column in dataclasses.fields(UsageRecord))
+
+
+def _of(row: Row) -> UsageRecord:
+    return UsageRecord(**{name: row[name] for name in _FIELDS})
