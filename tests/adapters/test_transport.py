@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.transport import Lane, SessionLane, Transport, UpstreamResponse
 from neuroroute.core.errors import ClientGone, ConnectFailed, UpstreamBroken, UpstreamTimeout
 from neuroroute.core.types import Timeouts, UpstreamRequest
 from tests.support.upstream import CUT, RESET, STALL, Upstream, cut, drip, raw, reset, sse, stall, stream, whole
 
-LANES: dict[str, Callable[[], Lane]] = {"session": SessionLane}
+LANES: dict[str, Callable[[], Lane]] = {"session": SessionLane, "own": HttpLane}
 
 
 @pytest.fixture(params=list(LANES))
