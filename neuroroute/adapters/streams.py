@@ -68,14 +68,13 @@ class EventStream:
     def end(self) -> bytes:
         if self._failed is not None:
             raise self._failed
-        out = self._take(self._splitter.end())
-        if self._failed is not None:
-            raise self._failed
-        if self.done:
-            return out
-        if not self._begun:
-            self._nothing_came()
-        return out + self._close()
+        out: list[bytes] = []
+        self._take(self._splitter.end(), out)
+        if not self.done:
+            if not self._begun:
+                self._nothing_came()
+            out.append(self._close())
+        return b"".join(out)
 
     def failure(self, error: NeuroRouteError) -> bytes:
         return sse.data(jsonbytes.dumps(error.openai()))
@@ -88,34 +87,59 @@ class EventStream:
         return found if isinstance(found, str) else ""
 
     def _slowly(self, chunk: bytes) -> bytes:
+        """Any chunk: events of known kinds are spliced, the others and the pieces go through the splitter."""
         if self._failed is not None:
             raise self._failed
         if not self._begun and len(self._preamble) < _MOST_PREAMBLE_BYTES:
             self._preamble += chunk
             if self._preamble.lstrip()[:1] == b"<":
                 raise UpstreamBroken("the provider sent a page where a stream was due")
-        try:
-            events = self._splitter.feed(chunk)
-        except sse.EventTooLarge as e:
-            raise UpstreamBroken("the provider sent an event without end") from e
-        return self._take(events)
-
-    def _take(self, events: list[sse.Event]) -> bytes:
         out: list[bytes] = []
+        at = 0
+        try:
+            while at < len(chunk) and not self.done:
+                if self._splitter.idle and self._templates:
+                    at = self._splice_all(chunk, at, out)
+                end = chunk.find(b"\n\n", at) + 2 if self._templates else len(chunk)
+                end = end if end >= 2 else len(chunk)
+                self._take(self._splitter.feed(chunk[at:end]), out)
+                at = end
+        except sse.EventTooLarge:
+            self._fail(UpstreamBroken("the provider sent an event without end"), out)
+        except UpstreamError as error:
+            self._fail(error, out)
+        return b"".join(out)
+
+    def _splice_all(self, chunk: bytes, at: int, out: list[bytes]) -> int:
+        """Splice what can be from `at` on; gives where it can not any more."""
+        while True:
+            end = chunk.find(b"\n\n", at) + 2
+            if end < 2:
+                return at
+            event = chunk[at:end]
+            for template in self._templates:
+                spliced = template.splice(event, self._text)
+                if spliced is not None:
+                    out.append(spliced)
+                    break
+            else:
+                return at
+            at = end
+
+    def _take(self, events: list[sse.Event], out: list[bytes]) -> None:
         for name, data in events:
             if self.done:
                 break
-            try:
-                out.append(self._one(name, data))
-            except UpstreamError as error:
-                self._failed = error
-                self._templates.clear()
-                if not any(out):
-                    raise
-                break
+            out.append(self._one(name, data))
         if self.done:
             self._templates.clear()
-        return b"".join(out)
+
+    def _fail(self, error: UpstreamError, out: list[bytes]) -> None:
+        """Raises now if nothing came before the error, otherwise with the next call."""
+        self._failed = error
+        self._templates.clear()
+        if not any(out):
+            raise error
 
     def _one(self, name: bytes, data: bytes) -> bytes:
         event = sse.named(name, data) if name else sse.data(data)
@@ -134,6 +158,7 @@ class EventStream:
         self._fruitless = 0 if text_at > self._text_at else self._fruitless + 1
         self._text_at = len(self._text)
         if self._fruitless > _FRUITLESS:
+            self._templates.clear()
             return
         template = learn(event, out)
         if template is not None:
