@@ -17,7 +17,7 @@ from neuroroute.core.errors import UnknownModel
 from neuroroute.core.jsonbytes import dumps_sorted
 from neuroroute.core.types import Dialect, Model, Price, Protocol, Provider, Target, Timeouts
 from neuroroute.core.value import AIMS, DIAL_MAX, Aim, aim_of_dial
-from neuroroute.routing.facts import Fact, KnownModels, estimate_of_size, facts
+from neuroroute.routing.facts import Fact, KnownModels, facts
 from neuroroute.routing.forecast import odds_against, prior_speed
 from neuroroute.routing.rules import Rule
 
@@ -363,7 +363,7 @@ def _entries(
             raise ValueError(f"model {spec.name}: the name is taken by the router")
         fact = known.get(spec.upstream_model or spec.name)
         served = {model.upstream_model: model for model in discovered.get(spec.provider, ())}
-        model = _declared(spec, served.get(spec.upstream_model or spec.name), fact)
+        model = _declared(spec, served.get(spec.upstream_model or spec.name), fact, known)
         add(Target(providers[spec.provider], model), fact, True, "declared" if spec.quality else _source(fact))
     for provider in providers.values():
         found = discovered.get(provider.name)
@@ -371,7 +371,12 @@ def _entries(
             if (provider.name, model.upstream_model) not in claimed:
                 fact = known.get(model.upstream_model)
                 offered = bool(known.of_provider(provider.name))
-                add(Target(provider, _served(model, provider, fact)), fact, fact.auto if fact and offered else not offered, _source(fact))
+                add(
+                    Target(provider, _served(model, provider, fact, known)),
+                    fact,
+                    fact.auto if fact and offered else not offered,
+                    _source(fact),
+                )
         if not found and provider.api_key:
             for fact in known.of_provider(provider.name):
                 if (provider.name, fact.model.name) not in claimed:
@@ -383,10 +388,10 @@ def _source(fact: Fact | None) -> str:
     return fact.quality_source if fact else "estimate"
 
 
-def _declared(spec: DeclaredModel, served: Model | None, fact: Fact | None) -> Model:
+def _declared(spec: DeclaredModel, served: Model | None, fact: Fact | None, known: KnownModels) -> Model:
     """What the operator said, then what the server says, then what is known."""
     upstream = spec.upstream_model or spec.name
-    base = _served(served or Model(upstream, spec.provider, upstream, kind=_kind_of(upstream)), None, fact)
+    base = _served(served or Model(upstream, spec.provider, upstream, kind=_kind_of(upstream)), None, fact, known)
     return Model(
         name=spec.name,
         provider=spec.provider,
@@ -402,7 +407,7 @@ def _declared(spec: DeclaredModel, served: Model | None, fact: Fact | None) -> M
     )
 
 
-def _served(model: Model, provider: Provider | None, fact: Fact | None) -> Model:
+def _served(model: Model, provider: Provider | None, fact: Fact | None, known: KnownModels) -> Model:
     """What the server says, then what is known. A price belongs to the provider that asks it, never to another who hosts the same weights."""
     name = model.upstream_model
     priced = fact is not None and provider is not None and fact.model.provider == provider.name
@@ -415,7 +420,7 @@ def _served(model: Model, provider: Provider | None, fact: Fact | None) -> Model
         context_window_tokens=model.context_window_tokens or (fact.model.context_window_tokens if fact else None),
         max_output_tokens=model.max_output_tokens or (fact.model.max_output_tokens if fact else None),
         abilities=model.abilities or (fact.model.abilities if fact else frozenset()),
-        quality=model.quality or (fact.model.quality if fact else estimate_of_size(name)),
+        quality=model.quality or (fact.model.quality if fact else known.estimate(name)),
         created=model.created or (fact.model.created if fact else 0),
         timeouts=model.timeouts,
     )

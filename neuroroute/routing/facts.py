@@ -18,8 +18,8 @@ from neuroroute.core.jsonbytes import loads
 from neuroroute.core.types import Model, Price
 
 CATALOG_FILE: Final = Path(__file__).with_name("data") / "catalog.json"
-SIZE_LOGIT_AT_1B: Final = -0.6
-SIZE_LOGIT_PER_DECADE: Final = 1.1
+
+_YEARS: Final = 0.75  # since 2024: a model of unknown age is taken to be as old as the last measured one
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,19 @@ class KnownModels:
     by_name: Mapping[str, Fact]
     by_core: Mapping[str, Fact]
     updated: str
+    size_line: tuple[float, float] = (0.0, 0.0)  # logit of quality at a billion parameters, and per tenfold of them
 
     def get(self, name: str) -> Fact | None:
         """The facts of a model, also where the name carries a vendor, a quantisation or a tag; None if it is not known."""
         return self.by_name.get(name) or self.by_core.get(core_name(name))
+
+    def estimate(self, name: str) -> Mapping[str, float]:
+        """A quality prior for a model of which only the name is known, by its size; empty without one. Source: priors.py, the line by size."""
+        size = size_in_billions(name)
+        if size is None:
+            return {}
+        logit = self.size_line[0] + self.size_line[1] * math.log10(max(size, 0.1))
+        return {"default": round(1.0 / (1.0 + math.exp(-logit)), 3)}
 
     def of_provider(self, provider: str) -> tuple[Fact, ...]:
         return tuple(fact for fact in self.by_name.values() if fact.model.provider == provider)
@@ -77,7 +86,8 @@ def facts_of(data: bytes) -> KnownModels:
     by_core: dict[str, Fact] = {}
     for name, fact in by_name.items():
         by_core.setdefault(core_name(name), fact)
-    return KnownModels(by_name, by_core, document["updated"])
+    base, per_decade, per_year = document.get("by_size", (0.0, 0.0, 0.0))
+    return KnownModels(by_name, by_core, document["updated"], (base + _YEARS * per_year, per_decade))
 
 
 @cache
@@ -101,12 +111,3 @@ def _fact(name: str, row: Mapping[str, Any]) -> Fact:
         created=row.get("created", 0),
     )
     return Fact(model, row.get("auto", False), row.get("quality_source", "estimate"))
-
-
-def estimate_of_size(name: str) -> Mapping[str, float]:
-    """A quality prior for a model of which only the name is known: by its size; empty without one. Estimate: see refresh.py for the line."""
-    size = size_in_billions(name)
-    if size is None:
-        return {}
-    logit = SIZE_LOGIT_AT_1B + SIZE_LOGIT_PER_DECADE * math.log10(max(size, 0.1))
-    return {"default": round(1.0 / (1.0 + math.exp(-logit)), 3)}
