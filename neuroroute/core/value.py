@@ -80,22 +80,39 @@ def aim_of_dial(dial: float) -> Aim:
 
 def rank(offers: Sequence[Offer], aim: Aim) -> list[Score]:
     """The score of every offer, in their order. The choice is the admitted offer of the highest utility (see `best_of`)."""
-    if not offers:
-        return []
-    best = max(offers, key=lambda offer: offer.quality)
+    utilities, least = utilities_of(
+        [offer.quality for offer in offers], [offer.cost_nanousd for offer in offers], [offer.latency_ms for offer in offers], aim
+    )
+    return [Score(utility, offer.quality >= least) for utility, offer in zip(utilities, offers, strict=True)]
+
+
+def utilities_of(
+    qualities: Sequence[float], costs: Sequence[float | None], latencies: Sequence[float | None], aim: Aim
+) -> tuple[list[float], float]:
+    """`rank` by columns, without an object per offer: (the utility of each, the least quality that is admitted)."""
+    if not qualities:
+        return [], aim.quality_floor
+    best = max(range(len(qualities)), key=qualities.__getitem__)
+    most = qualities[best]
     least = aim.quality_floor
     if aim.quality_slack is not None:
-        least = max(least, best.quality * (1.0 - aim.quality_slack))
-    least = min(least, best.quality)
-    return [
-        Score(
-            aim.quality_weight * offer.quality
-            - aim.cost_weight * _ratio(offer.cost_nanousd, best.cost_nanousd)
-            - aim.latency_weight * _ratio(offer.latency_ms, best.latency_ms),
-            offer.quality >= least,
-        )
-        for offer in offers
-    ]
+        least = max(least, most * (1.0 - aim.quality_slack))
+    weight = aim.quality_weight
+    utilities = [weight * quality for quality in qualities]
+    for column, price in ((costs, aim.cost_weight), (latencies, aim.latency_weight)):
+        base = column[best]
+        if price == 0.0:
+            continue
+        if base is None or base <= 0.0:
+            utilities = [utility - price * _ratio(amount, base) for utility, amount in zip(utilities, column, strict=True)]
+        else:
+            step, worst = price / base, price * MAX_RATIO
+            unknown = price * UNKNOWN_RATIO
+            utilities = [
+                utility - (unknown if amount is None else worst if (loss := amount * step) > worst else loss)
+                for utility, amount in zip(utilities, column, strict=True)
+            ]
+    return utilities, min(least, most)
 
 
 def best_of(scores: Sequence[Score]) -> int:

@@ -8,17 +8,18 @@ public name, `provider/model`.
 
 import difflib
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, NamedTuple
 
 from neuroroute.core.errors import UnknownModel
 from neuroroute.core.jsonbytes import dumps_sorted
 from neuroroute.core.types import Dialect, Model, Price, Protocol, Provider, Target, Timeouts
 from neuroroute.core.value import AIMS, DIAL_MAX, Aim, aim_of_dial
 from neuroroute.routing.facts import Fact, KnownModels, facts
-from neuroroute.routing.forecast import odds_against, prior_speed
+from neuroroute.routing.forecast import REASONING_FACTOR, odds_against, prior_speed
 from neuroroute.routing.rules import Rule
 
 AUTO: Final = "auto"
@@ -82,24 +83,54 @@ class Policy:
     deny: frozenset[str] = frozenset()
 
 
+class Card(NamedTuple):
+    """What a decision reads of a model, as one tuple that a loop unpacks at once. Rates are nano-dollars per token."""
+
+    key: str  # Target.name
+    against: tuple[float, ...]
+    abilities: frozenset[str]
+    window_tokens: float
+    output_tokens: float  # at most
+    rates: tuple[float, float, float] | None  # input, output, cached input
+    reasoning: float  # what it writes more than others, by prior
+    ttft_ms: float
+    tokens_per_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A target with what a decision needs of it ready to hand. auto: it may be chosen unasked."""
 
     target: Target
     name: str  # public
-    key: str  # Target.name
     auto: bool
-    abilities: frozenset[str]
     abilities_known: bool  # False: nobody said what it can do
-    reasons: bool
-    against: tuple[float, ...]
     quality_source: str
-    prior_speed: tuple[float, float]  # TTFT ms, tokens per second
+    card: Card
+
+    @property
+    def key(self) -> str:
+        """Target.name"""
+        return self.card.key
 
     @property
     def model(self) -> Model:
         return self.target.model
+
+
+def _card(target: Target) -> Card:
+    model, price = target.model, target.model.price
+    cached = None if price is None else price.input_nanousd if price.cached_input_nanousd is None else price.cached_input_nanousd
+    return Card(
+        target.name,
+        odds_against(model.quality),
+        model.abilities,
+        model.context_window_tokens or math.inf,
+        model.max_output_tokens or math.inf,
+        None if price is None or cached is None else (price.input_nanousd / 1e6, price.output_nanousd / 1e6, cached / 1e6),
+        REASONING_FACTOR if "reasoning" in model.abilities else 1.0,
+        *prior_speed(model),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,10 +379,7 @@ def _entries(
         if key in by_key:
             return
         name = model.name if model.name not in by_name else key
-        sure = fact is not None or bool(model.abilities)
-        reasons = "reasoning" in model.abilities
-        against = odds_against(model.quality)
-        entry = Entry(target, name, key, auto, model.abilities, sure, reasons, against, source, prior_speed(model))
+        entry = Entry(target, name, auto, fact is not None or bool(model.abilities), source, _card(target))
         by_name[name] = by_key[key] = entry
 
     for spec in declared:
@@ -440,7 +468,7 @@ def _best(entries: Iterable[Entry]) -> Target | None:
 
     def rank(entry: Entry) -> tuple[bool, float, int, str]:
         price = entry.model.price
-        return price is not None, -entry.against[-1], price.output_nanousd if price else 0, entry.key
+        return price is not None, -entry.card.against[-1], price.output_nanousd if price else 0, entry.key
 
     return max(entries, key=rank).target if entries else None
 

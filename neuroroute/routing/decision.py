@@ -43,6 +43,11 @@ class Bounds:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
 
+    @property
+    def sets_figures(self) -> bool:
+        """Whether quality, cost or time is bounded."""
+        return self.max_cost_usd is not None or self.max_latency_ms is not None or self.quality_floor is not None
+
 
 NO_BOUNDS = Bounds()
 

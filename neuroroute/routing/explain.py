@@ -11,7 +11,7 @@ from typing import Any, Final
 from neuroroute.core.types import LABELS, Classification, Target
 from neuroroute.core.value import Aim, Offer, best_of, rank
 from neuroroute.routing.decision import Candidate, Decision
-from neuroroute.routing.strategies import offers_of
+from neuroroute.routing.strategies import costs_of
 
 TOP: Final = 3  # labels shown of the posterior
 _RIVALS: Final = 5  # runners-up for which `to_win` is worked out
@@ -99,7 +99,8 @@ def to_win(candidate: Candidate, decision: Decision) -> dict[str, float] | None:
     place = standing.index(candidate)
     if place > _RIVALS:
         return None
-    offers, aim = offers_of(standing), decision.aim
+    aim = decision.aim
+    offers = [Offer(other.quality, cost, other.latency_ms) for other, cost in zip(standing, costs_of(standing), strict=True)]
     mine = offers[place]
     changes: dict[str, float] = {}
     quality = _edge(offers, place, aim, lambda share: replace(mine, quality=mine.quality + share * (1.0 - mine.quality)))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from neuroroute.core.types import LABELS, Classification, Model, Price
+from neuroroute.core.types import LABELS, Classification, Model
 
 STEEPNESS: Final = 4.0
 MEAN_DIFFICULTY: Final = 0.35
@@ -81,18 +81,6 @@ def success(against: Sequence[float], prompt: Prompt) -> float:
     return probability
 
 
-def cost_nanousd(price: Price, prompt_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
-    """The expected cost of a call; `cached_tokens` of the prompt are read from the provider's cache."""
-    cached_rate = price.input_nanousd if price.cached_input_nanousd is None else price.cached_input_nanousd
-    cached = min(cached_tokens, prompt_tokens)
-    return ((prompt_tokens - cached) * price.input_nanousd + cached * cached_rate + output_tokens * price.output_nanousd) / 1e6
-
-
-def latency_ms(ttft_ms: float, tokens_per_s: float, output_tokens: float) -> float:
-    """The expected time of a whole answer."""
-    return ttft_ms + 1000.0 * output_tokens / tokens_per_s
-
-
 def prior_speed(model: Model) -> tuple[float, float]:
     """
     (TTFT in ms, tokens per second) of a model that was never called here.
@@ -102,7 +90,7 @@ def prior_speed(model: Model) -> tuple[float, float]:
     if model.price is None:
         return 800.0, 30.0
     output_usd = model.price.output_nanousd / 1e9
-    return 400.0 + 40.0 * min(output_usd, 50.0), max(25.0, 160.0 / (1.0 + output_usd / 8.0))
+    return 400.0 + 40.0 * min(output_usd, 50.0), max(40.0, 160.0 / (1.0 + output_usd / 12.0))
 
 
 @dataclass(slots=True)
@@ -133,9 +121,7 @@ class Lengths:
         known = self._by_label.get(label)
         return known[0] if known else float(OUTPUT_TOKENS.get(label, ANY_OUTPUT_TOKENS))
 
-    def ratio(self, target: str, reasons: bool) -> float:
-        """How much more than the average a model writes."""
+    def ratio(self, target: str, prior: float = 1.0) -> float:
+        """How much more than the average a model writes; `prior` until it wrote something here."""
         known = self._by_target.get(target)
-        if known is None:
-            return REASONING_FACTOR if reasons else 1.0
-        return known[0]
+        return prior if known is None else known[0]

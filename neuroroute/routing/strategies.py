@@ -6,15 +6,16 @@ Which of many models: gates first, then a forecast for each, then the policy's o
 STRATEGIES says what each policy maximises; the arithmetic is `core.value.rank`. Ties go to the first by name.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from neuroroute.core.types import Classification
-from neuroroute.core.value import AIMS, Aim, Offer, rank
+from neuroroute.core.value import AIMS, Aim, utilities_of
 from neuroroute.routing.catalog import Entry
 from neuroroute.routing.decision import Bounds, Candidate, Gate, Thread
-from neuroroute.routing.forecast import Lengths, Prompt, cost_nanousd, prompt_of
+from neuroroute.routing.forecast import Lengths, prompt_of
 from neuroroute.routing.health import Health
 
 STRATEGIES: Final[Mapping[str, tuple[Aim, str]]] = {
@@ -58,43 +59,38 @@ class Field:
 
 def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candidate]:
     """Every model with its forecast and the gates that close it, in the order given. Scores are still zero."""
-    seen, bounds = what.seen, what.bounds
-    prompt: Prompt = prompt_of(seen, present.mean_difficulty)
-    shares, tokens, needs = prompt.shares, seen.prompt_tokens, seen.abilities
+    seen, bounds, asked = what.seen, what.bounds, what.max_output_tokens
+    shares, tokens, needs = prompt_of(seen, present.mean_difficulty).shares, seen.prompt_tokens, seen.abilities
     usual_tokens, ratio = present.lengths.of_label(seen.label), present.lengths.ratio
-    asked, glance, now_s = what.max_output_tokens, present.health.glance, present.now_s
-    bounded = bounds.max_cost_usd is not None or bounds.max_latency_ms is not None or bounds.quality_floor is not None
-    listed = what.access is not None or what.allow is not None or bool(what.deny)
+    glance, now_s, kind = present.health.glance, present.now_s, what.kind
+    asked_tokens = math.inf if asked is None else asked
+    narrowed = what.access is not None or what.allow is not None or bool(what.deny) or bounds.sets_figures
     weighed: list[Candidate] = []
     for entry in entries:
-        key, against, model = entry.key, entry.against, entry.target.model
+        key, against, abilities, window, most, rates, reasoning, ttft_ms, pace = entry.card
         quality = 0.0
         for place, share, shift in shares:
             quality += share / (1.0 + shift * against[place])
-        output = usual_tokens * ratio(key, entry.reasons)
-        if asked is not None and output > asked:
-            output = float(asked)
-        most = model.max_output_tokens
-        if most is not None and output > most:
-            output = float(most)
-        price = model.price
-        cached = what.cached_tokens if key == what.cached_target else 0
-        cost = None if price is None else cost_nanousd(price, tokens, output, cached)
+        output = usual_tokens * ratio(key, reasoning)
+        if output > asked_tokens or output > most:
+            output = min(asked_tokens, most)
+        if rates is None:
+            cost = None
+        else:
+            cost = tokens * rates[0] + output * rates[1]
+            if key == what.cached_target:
+                cost -= min(what.cached_tokens, tokens) * (rates[0] - rates[2])
         refused_s, live = glance(key, now_s)
-        ttft_ms, pace = entry.prior_speed
         if live is not None:
             ttft_ms, pace = live.ttft_ms or ttft_ms, live.tokens_per_s or pace
-        latency = ttft_ms + 1000.0 * output / pace
-        candidate = Candidate(entry, quality, output, cost, latency)
-        window = model.context_window_tokens
+        candidate = Candidate(entry, quality, output, cost, ttft_ms + 1000.0 * output / pace)
         if (
-            (needs and not needs <= entry.abilities)
-            or (window is not None and tokens + (asked or output) > window)
-            or (asked is not None and most is not None and asked > most)
+            narrowed
+            or (needs and not needs <= abilities)
+            or tokens + (output if asked is None else asked) > window
+            or (asked is not None and asked > most)
             or refused_s > 0.0
-            or model.kind != what.kind
-            or listed
-            or bounded
+            or entry.target.model.kind != kind
         ):
             candidate.closed = _gates(entry, candidate, what, refused_s)
         weighed.append(candidate)
@@ -103,9 +99,9 @@ def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candi
 
 def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float) -> tuple[Gate, ...]:
     """Which gates close a model; called only where one may."""
-    key, model, bounds, asked = entry.key, entry.target.model, what.bounds, what.max_output_tokens
+    key, card, bounds, asked = entry.key, entry.card, what.bounds, what.max_output_tokens
     closed: list[Gate] = []
-    if model.kind != what.kind:
+    if entry.model.kind != what.kind:
         closed.append(Gate.KIND)
     if what.access is not None and key not in what.access:
         closed.append(Gate.ACCESS)
@@ -113,14 +109,13 @@ def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float) ->
         closed.append(Gate.ALLOW)
     if key in what.deny:
         closed.append(Gate.DENY)
-    lacking = what.seen.abilities - entry.abilities
+    lacking = what.seen.abilities - card.abilities
     if not entry.abilities_known:
         lacking -= _SOFT
     closed += [Gate(need) for need in sorted(lacking)]
-    window, most = model.context_window_tokens, model.max_output_tokens
-    if window is not None and what.seen.prompt_tokens + (asked or candidate.output_tokens) > window:
+    if what.seen.prompt_tokens + (candidate.output_tokens if asked is None else asked) > card.window_tokens:
         closed.append(Gate.CONTEXT)
-    if asked is not None and most is not None and asked > most:
+    if asked is not None and asked > card.output_tokens:
         closed.append(Gate.OUTPUT)
     if bounds.max_cost_usd is not None:
         if candidate.cost_nanousd is None:
@@ -143,21 +138,23 @@ def order(weighed: Sequence[Candidate], aim: Aim, present: Present) -> list[Cand
     An unknown price counts as the dearest known one. Models that limited or refused us a moment ago come after all others.
     """
     standing = [candidate for candidate in weighed if not candidate.closed]
-    for candidate, score in zip(standing, rank(offers_of(standing), aim), strict=True):
-        candidate.score, candidate.admitted = score.utility, score.admitted
+    qualities = [candidate.quality for candidate in standing]
+    utilities, least = utilities_of(qualities, costs_of(standing), [candidate.latency_ms for candidate in standing], aim)
+    for candidate, utility, quality in zip(standing, utilities, qualities, strict=True):
+        candidate.score, candidate.admitted = utility, quality >= least
     standing.sort(key=_rank, reverse=True)
     if present.health.avoids(present.now_s):
         standing.sort(key=lambda candidate: present.health.avoided(candidate.entry.key, present.now_s))
     return standing + [candidate for candidate in weighed if candidate.closed] if len(standing) < len(weighed) else standing
 
 
-def offers_of(standing: Sequence[Candidate]) -> list[Offer]:
-    """What open candidates promise, in the form that `core.value` ranks; an unknown price counts as the dearest known one."""
-    dearest = max((candidate.cost_nanousd for candidate in standing if candidate.cost_nanousd is not None), default=None)
-    return [
-        Offer(candidate.quality, dearest if candidate.cost_nanousd is None else candidate.cost_nanousd, candidate.latency_ms)
-        for candidate in standing
-    ]
+def costs_of(standing: Sequence[Candidate]) -> Sequence[float | None]:
+    """What open candidates would cost; an unknown price counts as the dearest known one. None where no price is known."""
+    costs = [candidate.cost_nanousd for candidate in standing]
+    if None not in costs:
+        return costs
+    dearest = max((cost for cost in costs if cost is not None), default=None)
+    return [dearest if cost is None else cost for cost in costs]
 
 
 def _rank(candidate: Candidate) -> tuple[bool, float]:
