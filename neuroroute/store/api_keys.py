@@ -43,6 +43,7 @@ DELETE: Final = "DELETE FROM api_keys WHERE id = $1"
 USED: Final = """
 UPDATE api_keys SET last_used_at = $2 WHERE id = ANY($1) AND (last_used_at IS NULL OR last_used_at < $2)
 """
+HAS_DIGEST: Final = "SELECT EXISTS (SELECT FROM api_keys WHERE digest = $1 OR previous_digest = $1)"
 _ACCESS: Final = """
 SELECT k.id AS key_id, k.user_id, k.digest, k.previous_digest, k.previous_until, k.allowed_models, k.limits, k.budget, k.expires_at, k.tags,
     u.role, u.limits AS user_limits, u.budget AS user_budget
@@ -177,6 +178,10 @@ class ApiKeys:
     async def delete(self, key_id: str) -> bool:
         """Remove the row. False: there was none."""
         return await self._database.execute(DELETE, key_id) > 0
+
+    async def has_digest(self, digest: bytes) -> bool:
+        """Whether a key has it, usable or not."""
+        return bool(await self._database.fetchval(HAS_DIGEST, digest))
 
     async def used(self, key_ids: Iterable[str], at: datetime) -> None:
         """Note the last use of several keys."""
