@@ -250,7 +250,7 @@ class SettingsFaulty(Exception):
         self.faults = faults
 
 
-def read(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settings:
+def read(environ: Mapping[str, str] = os.environ, /, **overrides: object) -> Settings:
     """
     The settings of this environment. `overrides` are attributes that win over it, such as those of the command line; None = not given.
 
@@ -293,6 +293,12 @@ def _variables(name: str, field: FieldInfo) -> tuple[str, ...]:
 def _extra(field: FieldInfo, key: str) -> Any:
     extra = field.json_schema_extra
     return extra.get(key) if isinstance(extra, dict) else None
+
+
+def child_environment(**overrides: object) -> dict[str, str]:
+    """The environment of a child process: ours, with these attributes set; None = not given."""
+    given = {name.upper(): str(value) for name, value in overrides.items() if value is not None}
+    return {**os.environ, **given}
 
 
 def load_env_file(path: Path) -> None:

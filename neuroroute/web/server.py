@@ -11,8 +11,7 @@ The server's edge: aiohttp's connection handler with what it lacks.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Final
 
 from aiohttp import web, web_response
@@ -33,19 +32,6 @@ HEAD_LINE_BYTES: Final = 8190
 _log = logging.getLogger("neuroroute.web")
 
 web_response.SERVER_SOFTWARE = ""  # type: ignore[attr-defined]  # the default of every answer's Server header: it tells attackers what to try
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """What a started application has to tell the person at the terminal. `providers`: their names; `models`: how many."""
-
-    providers: tuple[str, ...] = ()
-    models: int = 0
-
-
-STARTED: Final = web.AppKey("started", Started)
-RELOAD: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("reload")
-"""An application that can read its configuration again puts a function here."""
 
 
 class EdgeHandler(RequestHandler):

@@ -1,0 +1,148 @@
+"""One application from its start to the end of its drain."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from neuroroute.core import tasks
+from neuroroute.core.settings import Settings
+from neuroroute.serve.banner import Facts
+from neuroroute.web.server import Edge
+from neuroroute.web.state import LIFECYCLE, OFFER, RELOAD
+
+BACKLOG: Final = 2048
+READINESS_S: Final = 0.5
+"""How long a draining process still takes new connections after its readiness fell, so that balancers see it first."""
+FACTS_AFTER_S: Final = 0.3
+"""How long local servers get to be found before the banner counts the providers."""
+_log = logging.getLogger("neuroroute.serve")
+
+
+@dataclass(slots=True)
+class Orders:
+    """What a process is told to do. `drain` finishes running calls; `end` does not wait for them."""
+
+    drain: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.Event = field(default_factory=asyncio.Event)
+    reload: Callable[[], Any] = lambda: None
+
+    def stop(self) -> None:
+        """The first time: drain. The second time: end."""
+        if self.drain.is_set():
+            self.end.set()
+        self.drain.set()
+
+    def obey_signals(self, *stopping: signal.Signals) -> None:
+        loop = asyncio.get_running_loop()
+        for number in stopping:
+            loop.add_signal_handler(number, self.stop)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, lambda: self.reload())
+
+
+async def live(
+    app: web.Application,
+    listener: socket.socket,
+    settings: Settings,
+    orders: Orders,
+    *,
+    on_ready: Callable[[], object],
+    on_facts: Callable[[Facts], object] = lambda facts: None,
+) -> bool:
+    """
+    Serve `app` on `listener` until `orders` say otherwise, then drain and close it. False: running calls were cut.
+
+    Raises: what the application's start raises.
+    """
+    edge = Edge(app, header_timeout_s=settings.header_timeout_s, max_body_bytes=settings.max_body_bytes)
+    lifecycle = app[LIFECYCLE]
+    try:
+        await edge.setup()
+        await web.SockSite(edge, listener, backlog=BACKLOG).start()
+        lifecycle.ready = True
+        orders.reload = lambda: tasks.spawn(_reload(app), name="reload")
+        on_ready()
+        background = tasks.spawn(_after_start(app, on_facts), name="after start")
+        await orders.drain.wait()
+        await tasks.cancel(background)
+        lifecycle.ready, lifecycle.draining = False, True
+        _log.info("draining: %d connections", len(edge.edge.connections))
+        edge.say_close()
+        await _unless(orders.end, asyncio.sleep(READINESS_S))
+        whole = await _unless(orders.end, edge.drain(settings.shutdown_grace_s))
+        if not whole:
+            _log.warning("calls that were still running are cut")
+        return bool(whole)
+    finally:
+        await edge.cleanup()
+
+
+async def _reload(app: web.Application) -> None:
+    if not await app[RELOAD]():
+        _log.info("there is no changed configuration to read")
+
+
+async def _after_start(app: web.Application, on_facts: Callable[[Facts], object]) -> None:
+    """What may wait until calls are served. What the start made stays: the collector need not look at it again."""
+    await asyncio.sleep(FACTS_AFTER_S)
+    catalog = app[OFFER].holder.current
+    on_facts(Facts(tuple(sorted(catalog.providers)), len(catalog.entries)))
+    gc.collect()
+    gc.freeze()
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of `work`, or None when `event` comes first."""
+    doing, waiting = tasks.spawn(work, name="drain"), tasks.spawn(event.wait(), name="end")
+    await asyncio.wait((doing, waiting), return_when=asyncio.FIRST_COMPLETED)
+    await tasks.cancel(waiting)
+    if not doing.done():
+        await tasks.cancel(doing)
+        return None
+    return doing.result()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    The one listening socket. Connections wait in it from now on.
+
+    Raises: OSError.
+    """
+    family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+    both = family == socket.AF_INET6 and host in ("::", "") and socket.has_dualstack_ipv6()
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    listener.setblocking(False)
+    return listener
+
+
+def run_loop(work: Coroutine[Any, Any, int]) -> int:
+    """Run `work` on the fastest loop there is."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def create_app(settings: Settings, data_dir: Path, worker: int) -> web.Application:
+    """The gateway. Raises: ConfigFaulty."""
+    from neuroroute import app
+
+    return app.create(settings, config_path=settings.neuroroute_config, data_dir=data_dir, worker=worker)

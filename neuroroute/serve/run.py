@@ -1,0 +1,98 @@
+"""`neuroroute serve`: everything in this process, or a supervisor."""
+
+import asyncio
+import logging
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from neuroroute.core import log
+from neuroroute.core.config import ConfigFaulty
+from neuroroute.core.settings import Settings
+from neuroroute.core.tasks import Tasks, cancel, spawn
+from neuroroute.serve.database import Ground, prepare, prepare_later
+from neuroroute.store.embedded import EmbeddedFailed
+
+_log = logging.getLogger("neuroroute.serve")
+
+
+class StartFailed(Exception):
+    """The gateway can not start. The message is for the person at the terminal."""
+
+
+def run(settings: Settings) -> int:
+    """
+    Serve until told to stop. Returns the exit status: 0 = all calls were finished.
+
+    Raises: StartFailed.
+    """
+    log.setup(settings.log_level)
+    data_dir = settings.neuroroute_data_dir.expanduser().absolute()
+    listener = _listen(settings)
+    ground = Ground(settings, data_dir)
+    try:
+        if settings.workers > 1:
+            from neuroroute.serve.supervisor import Supervisor
+
+            url = ground.start()
+            return asyncio.run(Supervisor(settings, data_dir, url, listener, ground).run())
+        return _run_alone(settings, data_dir, listener, ground)
+    except EmbeddedFailed as failed:
+        raise StartFailed(str(failed)) from failed
+    finally:
+        listener.close()
+        ground.stop()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    from neuroroute.serve.process import listen
+
+    try:
+        return listen(settings.host, settings.port)
+    except OSError as error:
+        raise StartFailed(
+            f"Can not listen on {settings.host} port {settings.port}: {error.strerror or error}. Choose another with --port or PORT."
+        ) from error
+
+
+def _run_alone(settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground) -> int:
+    with ThreadPoolExecutor(1) as other:
+        starting = other.submit(ground.start)  # Postgres starts while this thread imports
+        from neuroroute.serve import process
+
+        __import__("neuroroute.app")
+        url = starting.result()
+    return process.run_loop(_alone(settings.model_copy(update={"database_url": url}), data_dir, listener, ground))
+
+
+async def _alone(settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground) -> int:
+    from neuroroute.serve import process
+    from neuroroute.serve.banner import Banner
+    from neuroroute.store.migrate import MigrationFailed
+
+    orders = process.Orders()
+    orders.obey_signals(signal.SIGTERM, signal.SIGINT)
+    banner = Banner(settings, data_dir, listener.getsockname()[1])
+    keeper = Tasks()
+    waiting: asyncio.Task[None] | None = None
+    try:
+        keeper.keep("postgres", ground.watch)
+        app = process.create_app(settings, data_dir, 0)
+        if not await prepare(settings, data_dir):
+            waiting = spawn(prepare_later(settings, data_dir), name="schema")
+        whole = await process.live(
+            app,
+            listener,
+            settings,
+            orders,
+            on_ready=lambda: _log.info("serving on port %d", listener.getsockname()[1]),
+            on_facts=banner.show,
+        )
+    except (ConfigFaulty, MigrationFailed) as failed:
+        raise StartFailed(str(failed)) from failed
+    finally:
+        if waiting is not None:
+            await cancel(waiting)
+        await keeper.close()
+    return 0 if whole else 1
