@@ -8,6 +8,7 @@ given its public name back. Everything else, unknown fields, number formats, whi
 
 import base64
 import binascii
+import re
 import sys
 from array import array
 from collections.abc import AsyncIterable, Mapping
@@ -34,6 +35,7 @@ _PATHS: Final = {
     Dialect.MESSAGES: "/messages",
 }
 _MODEL_PATHS: Final = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS})
+_UNSIGNED: Final = re.compile(rb'"signature"\s*:\s*""')
 _INCLUDE_USAGE: Final = b'"stream_options":{"include_usage":true}'
 
 
@@ -53,6 +55,8 @@ class Relay:
         raw, body = client.raw, client.body
         if not body:
             return raw
+        if self._dialect is Dialect.MESSAGES and _UNSIGNED.search(raw):
+            raw = jsonbytes.edit(raw, {"messages": jsonbytes.dumps(_without_unsigned(body.get("messages")))})
         if "neuroroute" in body:
             raw = jsonbytes.edit(raw, {"neuroroute": None})
         if "model" not in body:
@@ -113,6 +117,18 @@ def asks_usage(body: Mapping[str, Any]) -> bool:
 def _prepend(raw: bytes, member: bytes, *, alone: bool = False) -> bytes:
     at = raw.index(b"{") + 1
     return raw[:at] + member + (b"" if alone else b",") + raw[at:]
+
+
+def _without_unsigned(messages: Any) -> Any:
+    """Messages without thinking blocks that no Claude signed: another provider thought them in an earlier turn, and Anthropic refuses them."""
+    if not isinstance(messages, list):
+        return messages
+    return [
+        {**m, "content": [b for b in m["content"] if not (isinstance(b, dict) and b.get("type") == "thinking" and not b.get("signature"))]}
+        if isinstance(m, dict) and isinstance(m.get("content"), list)
+        else m
+        for m in messages
+    ]
 
 
 def _side_path(data: bytes, status: int) -> Reply:
