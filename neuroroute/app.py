@@ -5,9 +5,8 @@ The composition root: Settings -> Services -> web.Application.
 other, and close it in the reverse order. A database or a Redis that is away delays no start: what needs them says so when it is asked.
 """
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from aiohttp import web
@@ -15,7 +14,6 @@ from aiohttp import web
 from neuroroute.access.keyring import Keyring
 from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.demo import MODELS as DEMO_MODELS
-from neuroroute.adapters.discovery import Discovery
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.limit_rules import LimitRules
@@ -25,19 +23,20 @@ from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
 from neuroroute.core.settings import Settings
 from neuroroute.core.tasks import Tasks
-from neuroroute.core.types import Model
 from neuroroute.limits.concurrency import Concurrency
 from neuroroute.limits.rate import Limiter
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.router import Router
 from neuroroute.store.kv_redis import RedisKV
-from neuroroute.store.postgres import BadValue, Database
-from neuroroute.store.usage import UsageRecords
+from neuroroute.store.postgres import Database
+from neuroroute.store.usage import Usage
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.web.errors import errors
 from neuroroute.web.lifecycle import Lifecycle
+from neuroroute.web.openapi import DOCUMENT, dumped
 from neuroroute.web.routes import table
-from neuroroute.web.state import DATABASE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
+from neuroroute.web.sink import KeepAlive
+from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
 
 _log = logging.getLogger("neuroroute")
 
@@ -68,8 +67,11 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
 
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[errors])
     app[SERVICES], app[DATABASE], app[REDIS] = services, database, redis
-    app[LIFECYCLE], app[OFFER], app[RELOAD] = Lifecycle(), offer, reload
-    app.add_routes(table(settings))
+    app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
+    app[OFFER], app[RELOAD] = offer, reload
+    routes = table(settings)
+    app[DOCUMENT] = dumped(routes, settings)
+    app.add_routes(routes)
 
     async def stores(app: web.Application) -> AsyncIterator[None]:
         yield
@@ -86,8 +88,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     async def background(app: web.Application) -> AsyncIterator[None]:
         tasks = Tasks()
         tasks.keep("ledger", services.ledger.run)
-        discovery = Discovery(services.transport, settings)
-        tasks.keep("discovery", lambda: _discover(discovery, offer, demo))
+        tasks.keep("keep-alive", app[KEEP_ALIVE].run)
         if redis is not None:
             tasks.keep("cache", services.cache.run)
         if file is not None:
@@ -112,7 +113,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         settings=settings,
         keyring=Keyring(database, data_dir=data_dir, stale_max_s=settings.auth_stale_max_s),
         limit_rules=LimitRules(settings),
-        limiter=Limiter(redis),
+        limiter=Limiter(),
         concurrency=Concurrency(),
         cache=ResponseCache(settings.cache_max_bytes, redis, prefix=settings.cache_prefix),
         cache_shared_by_all=offer.config.cache.share == "everyone",
@@ -122,14 +123,6 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         health=health,
         retry_budget=RetryBudget(settings.retry_budget),
         transport=Transport(),
-        ledger=Ledger(UsageRecords(database).insert_many, bad_row=(BadValue, ValueError)),
+        ledger=Ledger(Usage(database).insert_many),
         metrics=Metrics(sample_rate=settings.metrics_sample_rate),
     )
-
-
-async def _discover(discovery: Discovery, offer: Offer, demo: Mapping[str, Sequence[Model]]) -> None:
-    """Ask the servers what they serve, now and every minute."""
-    while True:
-        found = await discovery.look(offer.holder.current.providers)
-        offer.find(Found({**demo, **found.models}, found.local))
-        await asyncio.sleep(discovery.EVERY_S)

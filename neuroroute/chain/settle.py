@@ -75,6 +75,7 @@ def _record(call: Call) -> UsageRecord:
         language=seen.language if seen is not None else None,
         policy=call.decision.policy or None if call.decision is not None else None,
         dialect=call.dialect.value,
+        endpoint="/v1" + call.path if call.group == "v1" else "/prompt",
         stream=call.stream,
         prompt_tokens=call.usage.prompt_tokens,
         completion_tokens=call.usage.completion_tokens,

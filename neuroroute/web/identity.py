@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from neuroroute.access.keys import Actor
 from neuroroute.chain.auth import identify
 from neuroroute.chain.rate_limit import refusal
 from neuroroute.core.errors import Forbidden
@@ -30,6 +31,11 @@ async def caller(request: web.Request, group: str | None = None) -> Principal:
         if not verdict.admitted:
             raise refusal(verdict)
     return principal
+
+
+def actor(request: web.Request, principal: Principal) -> Actor:
+    """Who makes a change, for the audit log."""
+    return Actor(principal.key_id, principal.user_id, request.remote)
 
 
 async def operator(request: web.Request) -> Principal:

@@ -8,7 +8,7 @@ from neuroroute.core.clock import monotonic_s
 from neuroroute.core.types import Dialect
 from neuroroute.web.identity import bearer
 from neuroroute.web.sink import HttpSink, HttpSource
-from neuroroute.web.state import LIFECYCLE, SERVICES
+from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, SERVICES
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
@@ -50,6 +50,7 @@ async def infer(request: web.Request, dialect: Dialect, path: str) -> web.Stream
         await live(call, sink, s)
     finally:
         lifecycle.live_calls -= 1
+        sink.close()
     return sink.response or web.Response(status=499)  # nobody is there to read it
 
 
@@ -69,7 +70,7 @@ def opened(request: web.Request, dialect: Dialect, path: str, group: str = "v1")
         group=group,
         client_request_id=client_request_id(headers.get("X-Request-ID")),
     )
-    return call, HttpSink(request, settings.slow_client_timeout_s)
+    return call, HttpSink(request, settings.slow_client_timeout_s, request.app[KEEP_ALIVE])
 
 
 def client_request_id(given: str | None) -> str | None:

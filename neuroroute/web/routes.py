@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from neuroroute.core.settings import Settings
-from neuroroute.web import inference, models, ops, prompt, route
+from neuroroute.web import admin_keys, admin_users, inference, models, openapi, ops, prompt, route
 
 
 def table(settings: Settings) -> list[web.RouteDef]:
@@ -13,6 +13,9 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.get("/health/live", ops.live),
         web.get("/health/ready", ops.ready),
         web.get(settings.metrics_path, ops.metrics),
+        web.get("/openapi.json", openapi.openapi),
+        web.get(settings.swagger_route, openapi.page),
+        web.get(settings.swagger_route + "/{name}", openapi.asset),
         web.post("/v1/chat/completions", inference.chat_completions),
         web.post("/v1/responses", inference.responses),
         web.post("/v1/messages", inference.messages),
@@ -24,5 +27,16 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.post("/prompt", prompt.prompt),
         web.get("/models", models.list_all),
         web.get("/models/{id:.+}", models.get_one),
+        web.get("/admin/users", admin_users.list_users),
+        web.post("/admin/users", admin_users.create_user),
+        web.get("/admin/users/{id}", admin_users.get_user),
+        web.put("/admin/users/{id}", admin_users.update_user),
+        web.delete("/admin/users/{id}", admin_users.delete_user),
+        web.get("/admin/api-keys", admin_keys.list_keys),
+        web.post("/admin/api-keys", admin_keys.create_key),
+        web.get("/admin/api-keys/{id}", admin_keys.get_key),
+        web.put("/admin/api-keys/{id}", admin_keys.update_key),
+        web.delete("/admin/api-keys/{id}", admin_keys.revoke_key),
+        web.post("/admin/api-keys/{id}/rotate", admin_keys.rotate_key),
         web.route("*", "/v1/{tail:.*}", inference.pass_through),
     ]

@@ -12,8 +12,10 @@ from typing import Final
 
 from aiohttp import web
 
+from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, ClientGone, SlowBody, TooLarge
 
+_COMMENT: Final = b": ping\n\n"
 _SSE_HEADERS: Final = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -71,14 +73,39 @@ class HttpSource:
         return TooLarge(f"The body of your request is larger than the {self._max_bytes} bytes that this gateway accepts.")
 
 
+class KeepAlive:
+    """
+    Sends an SSE comment into every stream that was silent for `every_s`, so that no proxy between takes the line for dead.
+
+    One task for all streams: a timer of its own for each would cost every chunk. Only between whole events: a comment in the middle of one
+    would break it.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self.open: set[HttpSink] = set()
+
+    async def run(self) -> None:
+        """For ever. every_s = 0 switches it off."""
+        while self._every_s > 0:
+            await asyncio.sleep(min(1.0, self._every_s / 4))
+            before_s = monotonic_s() - self._every_s
+            for sink in [sink for sink in self.open if sink.quiet_since_s is not None and sink.quiet_since_s <= before_s]:
+                if sink.has_room:  # a reader that takes nothing has bytes enough to take
+                    with contextlib.suppress(ClientGone):  # its own call finds out by itself
+                        await sink.write(_COMMENT)
+        await asyncio.Event().wait()
+
+
 class HttpSink:
     """Where the answer goes. `whole` and `start` are called at most once, and not both; `response` is what aiohttp is given back."""
 
-    __slots__ = ("_request", "_slow_client_s", "response")
+    __slots__ = ("_keep_alive", "_request", "_slow_client_s", "quiet_since_s", "response")
 
-    def __init__(self, request: web.BaseRequest, slow_client_s: float) -> None:
-        self._request, self._slow_client_s = request, slow_client_s
+    def __init__(self, request: web.BaseRequest, slow_client_s: float, keep_alive: KeepAlive) -> None:
+        self._request, self._slow_client_s, self._keep_alive = request, slow_client_s, keep_alive
         self.response: web.StreamResponse | None = None
+        self.quiet_since_s: float | None = None  # None: not between two events
 
     def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A complete answer. `headers` says the content type."""
@@ -89,24 +116,45 @@ class HttpSink:
         self.response = web.StreamResponse(status=status, headers={**_SSE_HEADERS, **headers})
         with _gone():
             await self.response.prepare(self._request)
+        self.quiet_since_s = monotonic_s()
+        self._keep_alive.open.add(self)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the client took all that was sent so far."""
+        transport = self._request.transport
+        return transport is not None and transport.get_write_buffer_size() == 0
 
     async def write(self, chunk: bytes) -> None:
         """Send `chunk`; returns when the client's connection has room again. Raises ClientGone, also for a reader that takes nothing."""
-        response = self.response
-        assert response is not None
-        transport = self._request.transport
-        if transport is not None and transport.get_write_buffer_size() == 0:
-            with _gone():
-                await response.write(chunk)
-            return
+        self.quiet_since_s = None
+        if self.has_room:
+            await self._write(chunk)
+        else:
+            try:
+                async with asyncio.timeout(self._slow_client_s):
+                    await self._write(chunk)
+            except TimeoutError:
+                self.abort()
+                raise ClientGone(f"the client read nothing for {self._slow_client_s:g} s") from None
+        if chunk.endswith(b"\n\n"):
+            self.quiet_since_s = monotonic_s()
+
+    async def _write(self, chunk: bytes) -> None:
+        assert self.response is not None
         try:
-            async with asyncio.timeout(self._slow_client_s):
-                with _gone():
-                    await response.write(chunk)
-        except TimeoutError:
-            if transport is not None:
-                transport.abort()
-            raise ClientGone(f"the client read nothing for {self._slow_client_s:g} s") from None
+            await self.response.write(chunk)
+        except ConnectionError as error:
+            raise ClientGone("the client left") from error
+
+    def abort(self) -> None:
+        """Tear the connection down."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def close(self) -> None:
+        """The call is over, whatever became of it."""
+        self._keep_alive.open.discard(self)
 
     async def end(self) -> None:
         """The stream is complete. Raises ClientGone."""

@@ -10,9 +10,11 @@ from neuroroute.chain.services import Services
 from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.postgres import Database
 from neuroroute.web.lifecycle import Lifecycle
+from neuroroute.web.sink import KeepAlive
 
 SERVICES: Final = web.AppKey("services", Services)
 LIFECYCLE: Final = web.AppKey("lifecycle", Lifecycle)
+KEEP_ALIVE: Final = web.AppKey("keep_alive", KeepAlive)
 DATABASE: Final = web.AppKey("database", Database)
 REDIS: Final[web.AppKey[RedisKV | None]] = web.AppKey("redis")  # None: cache and limits live in the process
 OFFER: Final = web.AppKey("offer", Offer)

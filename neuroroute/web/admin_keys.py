@@ -1,0 +1,157 @@
+"""
+/admin/api-keys: what clients call with.
+
+Admins manage all keys, viewers see them, users see and manage their own. A key that a user makes is never wider than the one it was made with.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+
+from neuroroute.access import keys
+from neuroroute.access.keys import key_facts
+from neuroroute.core.clock import utcnow
+from neuroroute.core.errors import BadRequest, Forbidden, NotFound
+from neuroroute.core.types import Limits, Principal, Role
+from neuroroute.store.api_keys import ApiKey, ApiKeys
+from neuroroute.store.users import Users
+from neuroroute.web.bodies import answer, listed, one_of, paging, plain, read_body
+from neuroroute.web.identity import actor, caller
+from neuroroute.web.schemas import KeyCreate, KeyRotate, KeyUpdate
+from neuroroute.web.state import DATABASE, SERVICES
+
+
+def shown(key: ApiKey) -> dict[str, Any]:
+    """A key as the API shows it: its beginning, never itself."""
+    return {"object": "api_key", **key_facts(key)}
+
+
+async def list_keys(request: web.Request) -> web.Response:
+    """GET /admin/api-keys?user_id=&status=&search=&page=&limit="""
+    principal = await caller(request, "admin")
+    page, limit = paging(request)
+    rows, total = await ApiKeys(request.app[DATABASE]).page(
+        page=page,
+        limit=limit,
+        user_id=principal.user_id if principal.role is Role.USER else plain(request, "user_id", 64),
+        status=one_of(request, "status", ("active", "revoked")),
+        search=plain(request, "search"),
+    )
+    return listed([shown(key) for key in rows], total, page, limit)
+
+
+async def get_key(request: web.Request) -> web.Response:
+    """GET /admin/api-keys/{id}"""
+    principal = await caller(request, "admin")
+    return answer(shown(await _found(request, principal)))
+
+
+async def create_key(request: web.Request) -> web.Response:
+    """POST /admin/api-keys: the key itself is in this answer alone, as `key`."""
+    principal = await _changer(request)
+    body = await read_body(request, KeyCreate)
+    database = request.app[DATABASE]
+    if principal.role is Role.ADMIN:
+        user_id = body.user_id or principal.user_id
+        if await Users(database).get(user_id) is None:
+            raise BadRequest(f"There is no user '{user_id}'.", param="user_id")
+        limits = body.limits.limits() if body.limits is not None else Limits()
+        budget = body.budget.budget() if body.budget is not None else None
+        models = body.allowed_models
+    else:
+        own = await ApiKeys(database).get(principal.key_id)
+        if body.user_id not in (None, principal.user_id):
+            raise Forbidden("Users make keys for themselves only.", param="user_id")
+        if own is None or body.limits is not None or body.budget is not None:
+            raise Forbidden("Limits and budgets are set by admins; your new key has those of the key you call with.", param="limits")
+        user_id, limits, budget, models = own.user_id, own.limits, own.budget, _narrowed(body.allowed_models, own)
+    if body.expires_at is not None and body.expires_at <= utcnow():
+        raise BadRequest("expires_at: must lie in the future", param="expires_at")
+    made = await keys.create_key(
+        database,
+        user_id,
+        body.name,
+        allowed_models=models,
+        limits=limits,
+        budget=budget,
+        expires_at=body.expires_at,
+        tags=body.tags,
+        actor=actor(request, principal),
+    )
+    return answer({**shown(made.key), "key": made.secret}, 201)
+
+
+async def update_key(request: web.Request) -> web.Response:
+    """PUT /admin/api-keys/{id}: what is sent changes, the rest stays."""
+    principal = await _changer(request)
+    body = await read_body(request, KeyUpdate)
+    key = await _found(request, principal)
+    sent = body.model_fields_set
+    if principal.role is not Role.ADMIN and sent - {"name", "tags"}:
+        raise Forbidden("Users change the name and the tags of their keys; the rest is set by admins.", param=min(sent - {"name", "tags"}))
+    if key.status != "active":
+        raise BadRequest("This key is revoked; a revoked key stays as it was.", param="id")
+    changed = replace(
+        key,
+        name=body.name if body.name is not None else key.name,
+        allowed_models=_tuple(body.allowed_models) if "allowed_models" in sent else key.allowed_models,
+        limits=(body.limits.limits() if body.limits is not None else Limits()) if "limits" in sent else key.limits,
+        budget=(body.budget.budget() if body.budget is not None else None) if "budget" in sent else key.budget,
+        expires_at=body.expires_at if "expires_at" in sent else key.expires_at,
+        tags=(body.tags or {}) if "tags" in sent else key.tags,
+    )
+    async with request.app[DATABASE].transaction() as change:
+        changed = await ApiKeys(change).update(changed)
+        await keys.note(change, actor(request, principal), "api_key.update", key.id, before=key_facts(key), after=key_facts(changed))
+    return answer(shown(changed))
+
+
+async def rotate_key(request: web.Request) -> web.Response:
+    """POST /admin/api-keys/{id}/rotate: a new secret; the old one works for `overlap_s` seconds more."""
+    principal = await _changer(request)
+    body = await read_body(request, KeyRotate, optional=True)
+    key = await _found(request, principal)
+    made = await keys.rotate_key(request.app[DATABASE], key.id, overlap=timedelta(seconds=body.overlap_s), actor=actor(request, principal))
+    return answer({**shown(made.key), "key": made.secret})
+
+
+async def revoke_key(request: web.Request) -> web.Response:
+    """DELETE /admin/api-keys/{id}: the key opens nothing any more, on any worker, within a second. Its row stays for the books."""
+    principal = await _changer(request)
+    key = await _found(request, principal)
+    await keys.revoke_key(request.app[DATABASE], key.id, actor=actor(request, principal))
+    request.app[SERVICES].cache.drop(f"key:{key.id}")
+    return answer({"object": "api_key.deleted", "id": key.id, "deleted": True})
+
+
+async def _changer(request: web.Request) -> Principal:
+    principal = await caller(request, "admin")
+    if principal.role is Role.VIEWER:
+        raise Forbidden("A viewer's key changes nothing.")
+    return principal
+
+
+async def _found(request: web.Request, principal: Principal) -> ApiKey:
+    """The key of the path. Another user's key does not exist for a user."""
+    key_id = request.match_info["id"][:64]
+    key = await ApiKeys(request.app[DATABASE]).get(key_id)
+    if key is None or (principal.role is Role.USER and key.user_id != principal.user_id):
+        raise NotFound(f"There is no API key '{key_id}'.", param="id")
+    return key
+
+
+def _narrowed(wanted: list[str] | None, own: ApiKey) -> list[str] | None:
+    """The models of a new key: what is asked for, within what the caller's key may use."""
+    if own.allowed_models is None:
+        return wanted
+    if wanted is None:
+        return list(own.allowed_models)
+    if beyond := set(wanted) - set(own.allowed_models):
+        raise Forbidden(f"The key that you call with may not use {min(beyond)!r} itself.", param="allowed_models")
+    return wanted
+
+
+def _tuple(names: list[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)

@@ -1,0 +1,87 @@
+"""What all endpoints of the admin API do alike: read a body, read a page, answer a list."""
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from neuroroute.core import jsonbytes
+from neuroroute.core.errors import BadRequest
+from neuroroute.web.sink import HttpSource
+from neuroroute.web.state import SERVICES
+
+MAX_LIMIT: Final = 200
+_MAX_BODY_BYTES: Final = 1 << 20
+
+B = TypeVar("B", bound=BaseModel)
+
+
+async def read_body(request: web.Request, shape: type[B], *, optional: bool = False) -> B:
+    """The request's JSON as `shape`. Raises BadRequest whose `param` names the field and whose message says what is allowed."""
+    settings = request.app[SERVICES].settings
+    raw = await HttpSource(request, _MAX_BODY_BYTES, settings.body_timeout_s).read()
+    if optional and not raw.strip():
+        raw = b"{}"
+    try:
+        value = jsonbytes.loads(raw)
+    except (jsonbytes.JSONDecodeError, RecursionError):
+        raise BadRequest("The body of your request is not JSON.") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The body of your request must be a JSON object.")
+    try:
+        return shape.model_validate(value)
+    except ValidationError as error:
+        raise _named(error) from None
+
+
+def _named(error: ValidationError) -> BadRequest:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    told = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:10]]
+    return BadRequest("; ".join(told), param=_place(faults[0]["loc"]))
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part)[:64] for part in loc) or "body"
+
+
+def paging(request: web.Request) -> tuple[int, int]:
+    """(page, limit) of the query. Raises BadRequest naming the parameter."""
+    return whole_number(request, "page", 1, 1, 1_000_000), whole_number(request, "limit", 50, 1, MAX_LIMIT)
+
+
+def whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
+        raise BadRequest(f"Invalid '{name}': expected a whole number from {least} to {most}.", param=name)
+    return int(text)
+
+
+def one_of(request: web.Request, name: str, allowed: Sequence[str]) -> str | None:
+    """A query parameter that may have a few values; None if it is not given."""
+    text = request.query.get(name)
+    if text is not None and text not in allowed:
+        raise BadRequest(f"Invalid '{name}': expected one of {', '.join(allowed)}.", param=name)
+    return text
+
+
+def plain(request: web.Request, name: str, most: int = 256) -> str | None:
+    """A free text in the query."""
+    text = request.query.get(name)
+    if text is not None and (len(text) > most or "\x00" in text):
+        raise BadRequest(f"Invalid '{name}': expected at most {most} characters.", param=name)
+    return text or None
+
+
+def listed(rows: Sequence[dict[str, Any]], total: int, page: int, limit: int) -> web.Response:
+    """One page of a list."""
+    pages = max((total + limit - 1) // limit, 1)
+    return answer({"object": "list", "data": rows, "total": total, "page": page, "limit": limit, "pages": pages})
+
+
+def answer(value: object, status: int = 200) -> web.Response:
+    """`value` as JSON that no cache keeps."""
+    headers = {"content-type": "application/json", "cache-control": "no-store"}
+    return web.Response(status=status, body=jsonbytes.dumps(value), headers=headers)

@@ -1,0 +1,278 @@
+"""
+/openapi.json and /documentation: the API described, from the route table, the handlers' docstrings and the bodies' models.
+
+OpenAPI 3.1. The page is Swagger UI out of its Python package: it works without the network.
+"""
+
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from neuroroute import __version__
+from neuroroute.core import jsonbytes
+from neuroroute.core.errors import NotFound
+from neuroroute.core.settings import Settings
+from neuroroute.core.types import LABELS
+from neuroroute.web import schemas
+from neuroroute.web.state import SERVICES
+
+_BODIES: Final[Mapping[tuple[str, str], type[BaseModel]]] = {
+    ("POST", "/admin/users"): schemas.UserCreate,
+    ("PUT", "/admin/users/{id}"): schemas.UserUpdate,
+    ("POST", "/admin/api-keys"): schemas.KeyCreate,
+    ("PUT", "/admin/api-keys/{id}"): schemas.KeyUpdate,
+    ("POST", "/admin/api-keys/{id}/rotate"): schemas.KeyRotate,
+}
+_CREATES: Final = frozenset({"/admin/users", "/admin/api-keys"})
+_OPEN: Final = ("/health", "/metrics", "/documentation", "/openapi.json")
+_PAGED: Final = frozenset({"/admin/users", "/admin/api-keys"})
+_MESSAGE: Final = {"type": "object", "required": ["role"], "properties": {"role": {"type": "string"}, "content": {}}}
+_MODEL: Final = {"type": "string", "minLength": 1, "maxLength": 256, "examples": ["auto", "auto:cheap", "gpt-4o-mini"]}
+_STEERING: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "What the gateway is asked for this one call; never sent to a provider.",
+    "properties": {
+        "policy": {"type": "string", "minLength": 1, "maxLength": 256},
+        "quality_floor": {"type": "number", "minimum": 0, "maximum": 1},
+        "max_cost_usd": {"type": "number", "minimum": 0, "maximum": 1e6},
+        "max_latency_ms": {"type": "number", "minimum": 0, "maximum": 1e9},
+        "allow": {"type": "array", "items": {"type": "string"}, "maxItems": 100},
+        "deny": {"type": "array", "items": {"type": "string"}, "maxItems": 100},
+        "session": {"type": "string", "minLength": 1, "maxLength": 256},
+        "cache": {"enum": ["default", "no-store", "refresh", "only"]},
+        "cache_ttl_s": {"type": "integer", "minimum": 1, "maximum": 2592000},
+        "tags": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 256}, "maxProperties": 16},
+        "explain": {"type": "boolean"},
+    },
+}
+
+
+def _call(properties: Mapping[str, Any], required: Iterable[str], example: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": {**properties, "neuroroute": _STEERING},
+        "examples": [dict(example)],
+    }
+
+
+_MESSAGES: Final = {"type": "array", "minItems": 1, "items": _MESSAGE}
+_HELLO: Final = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
+_CALLS: Final[Mapping[str, dict[str, Any]]] = {
+    "/v1/chat/completions": _call({"model": _MODEL, "messages": _MESSAGES, "stream": {"type": "boolean"}}, ["messages"], _HELLO),
+    "/v1/route": _call({"model": _MODEL, "messages": _MESSAGES}, ["messages"], _HELLO),
+    "/v1/messages": _call(
+        {"model": _MODEL, "messages": _MESSAGES, "max_tokens": {"type": "integer", "minimum": 1}, "stream": {"type": "boolean"}},
+        ["model", "messages", "max_tokens"],
+        {**_HELLO, "max_tokens": 256},
+    ),
+    "/v1/responses": _call(
+        {"model": _MODEL, "input": {"type": ["string", "array"]}}, ["model", "input"], {"model": "auto", "input": "Hello"}
+    ),
+    "/v1/completions": _call(
+        {"model": _MODEL, "prompt": {"type": ["string", "array"]}}, ["model", "prompt"], {"model": "auto", "prompt": "Once"}
+    ),
+    "/v1/embeddings": _call(
+        {"model": _MODEL, "input": {"type": ["string", "array"]}}, ["model", "input"], {"model": "text-embedding-3-small", "input": "Hello"}
+    ),
+    "/prompt": _call(
+        {
+            "prompt": {"type": "string", "minLength": 1},
+            "model_id": _MODEL,
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "temperature": {"type": "number"},
+            "policy": {"type": "string", "minLength": 1, "maxLength": 256},
+        },
+        ["prompt"],
+        {"prompt": "What is the capital of France?", "policy": "cheap"},
+    ),
+}
+_ERROR: Final = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_REFUSALS: Final = {
+    "400": "The request is at fault; `param` names the field.",
+    "401": "No key, or one that opens nothing.",
+    "403": "The key may not do this.",
+    "404": "There is no such thing.",
+    "408": "The body did not come in time.",
+    "409": "It would contradict what is there.",
+    "413": "The body is too large.",
+    "429": "A rate limit or a budget; Retry-After says when to come back.",
+    "500": "A bug of ours; the message carries the id under which it is on record.",
+    "502": "The provider failed.",
+    "503": "Not possible now; Retry-After says when to come back.",
+    "504": "The provider did not answer in time, or nothing is cached.",
+}
+
+
+def document(routes: Iterable[web.RouteDef], settings: Settings) -> dict[str, Any]:
+    """The whole OpenAPI document of these routes."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        if route.method == "*":
+            continue
+        path = re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route.method, path, route.handler)
+    shapes = [(shape, "validation") for shape in dict.fromkeys(_BODIES.values())]
+    _, defs = models_json_schema(shapes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "NeuroRoute",
+            "version": __version__,
+            "description": "An OpenAI-compatible gateway that sends each request to the model that suits it best. "
+            f"Task labels: {', '.join(LABELS)}. Every other path below /v1 is passed to the provider of the named model.",
+        },
+        "servers": [{"url": settings.api_url}],
+        "security": [{"bearer": []}, {"apiKey": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+            "schemas": {**defs.get("$defs", {}), "Error": _ERROR},
+        },
+    }
+
+
+def _operation(method: str, path: str, handler: Any) -> dict[str, Any]:
+    """What the handler's docstring says of itself, with its parameters, body and answers."""
+    said = inspect.getdoc(handler) or ""
+    first, _, rest = said.partition("\n")
+    summary = first.partition(": ")[2] or first
+    operation: dict[str, Any] = {
+        "operationId": f"{method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', path)}".rstrip("_"),
+        "summary": summary,
+        "tags": [_tag(path)],
+        "parameters": _parameters(method, path),
+        "responses": _responses(method, path),
+    }
+    if rest.strip():
+        operation["description"] = rest.strip()
+    if path.startswith(_OPEN):
+        operation["security"] = []
+    body = _BODIES.get((method, path))
+    schema = {"$ref": f"#/components/schemas/{body.__name__}"} if body is not None else _CALLS.get(path) if method == "POST" else None
+    if schema is not None:
+        operation["requestBody"] = {"required": not path.endswith("/rotate"), "content": {"application/json": {"schema": schema}}}
+    return operation
+
+
+def _tag(path: str) -> str:
+    first = path.split("/")[1]
+    return {"v1": "models", "prompt": "models", "models": "models", "admin": "admin", "dashboard": "dashboard"}.get(first, "operate")
+
+
+def _parameters(method: str, path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+    if method == "GET" and path in _PAGED:
+        for name, default, most in (("page", 1, 1_000_000), ("limit", 50, 200)):
+            schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+            found.append({"name": name, "in": "query", "required": False, "schema": schema})
+    return found
+
+
+def _responses(method: str, path: str) -> dict[str, Any]:
+    good = "201" if method == "POST" and path in _CREATES else "200"
+    answers: dict[str, Any] = {good: {"description": "As asked."}}
+    error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    for status, text in _REFUSALS.items():
+        answers[status] = {"description": text, **error}
+    return answers
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """GET /openapi.json: this document."""
+    return web.Response(body=request.app[DOCUMENT], headers={"content-type": "application/json"})
+
+
+DOCUMENT: Final = web.AppKey("openapi", bytes)
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><title>NeuroRoute API</title><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="{base}/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui" data-document="/openapi.json"></div>
+<script src="{base}/swagger-ui-bundle.js"></script>
+<script src="{base}/start.js"></script>
+</body>
+</html>
+"""
+_START: Final = """const place = document.getElementById("swagger-ui");
+SwaggerUIBundle({url: place.dataset.document, domNode: place, deepLinking: true, persistAuthorization: false});
+"""
+_CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; font-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_FILES: Final = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+
+
+async def page(request: web.Request) -> web.Response:
+    """GET /documentation: this API, to read and to try. Works offline."""
+    settings = _shown(request)
+    html = _PAGE.format(base=settings.swagger_route)
+    headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": _CSP, "x-content-type-options": "nosniff"}
+    return web.Response(text=html, headers=headers)
+
+
+async def asset(request: web.Request) -> web.Response:
+    """GET /documentation/{name}: what the page is made of."""
+    _shown(request)
+    name = request.match_info["name"]
+    if name == "start.js":
+        return web.Response(text=_START, content_type="text/javascript")
+    if name not in _FILES:
+        raise NotFound(f"There is no {name[:64]!r} here.")
+    return web.Response(body=_file(name), content_type=_FILES[name], headers={"cache-control": "public, max-age=86400"})
+
+
+def _shown(request: web.Request) -> Settings:
+    settings = request.app[SERVICES].settings
+    if not settings.enable_swagger:
+        raise NotFound("The documentation is switched off (ENABLE_SWAGGER).")
+    return settings
+
+
+@cache
+def _file(name: str) -> bytes:
+    """A file of Swagger UI, out of its package (which is not imported: it would bring a template engine)."""
+    package = importlib.util.find_spec("swagger_ui")
+    if package is None or not package.submodule_search_locations:
+        raise NotFound("Swagger UI is not installed: pip install swagger-ui-py.")
+    return (Path(package.submodule_search_locations[0]) / "static" / name).read_bytes()
+
+
+def dumped(routes: Iterable[web.RouteDef], settings: Settings) -> bytes:
+    """The document as it is served; made once at the start."""
+    return jsonbytes.dumps(document(routes, settings))

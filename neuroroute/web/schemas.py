@@ -1,0 +1,99 @@
+"""The bodies of the admin API: what may be sent, with its bounds. Their JSON schema stands in /openapi.json."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from neuroroute.core.types import Limits, Role
+from neuroroute.store.columns import Budget
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _printable(text: str) -> str:
+    if not text.strip() or any(ord(char) < 32 for char in text):
+        raise ValueError("must hold visible text without control characters")
+    return text.strip()
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Email = Annotated[str, Field(max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
+Moment = Annotated[datetime, AfterValidator(_aware)]
+ModelNames = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=500)]
+Tags = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=256)]], Field(max_length=16)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class LimitsBody(_Body):
+    """Per minute, or at once. null: the default applies; 0: unlimited."""
+
+    requests_per_minute: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=0, le=10**12)] | None = None
+    concurrency: Annotated[int, Field(ge=0, le=10**6)] | None = None
+
+    def limits(self) -> Limits:
+        return Limits(self.requests_per_minute, self.tokens_per_minute, self.concurrency)
+
+
+class BudgetBody(_Body):
+    """Money that may be spent per calendar period (UTC), or in all."""
+
+    usd: Annotated[float, Field(ge=0, le=1e9)]
+    period: Literal["day", "week", "month", "total"] = "month"
+
+    def budget(self) -> Budget:
+        return Budget(self.usd, self.period)
+
+
+class UserCreate(_Body):
+    name: Name
+    email: Email | None = None
+    role: Role = Role.USER
+    limits: LimitsBody = LimitsBody()
+    budget: BudgetBody | None = None
+
+
+class UserUpdate(_Body):
+    """Fields that are left out stay as they are."""
+
+    name: Name | None = None
+    email: Email | None = None
+    role: Role | None = None
+    status: Literal["active", "disabled"] | None = None
+    limits: LimitsBody | None = None
+    budget: BudgetBody | None = None
+
+
+class KeyCreate(_Body):
+    """user_id: whose key it is; default: the caller's own. allowed_models: null = all; names, `provider/*` and `auto` names."""
+
+    name: Name
+    user_id: Annotated[str, Field(max_length=64)] | None = None
+    allowed_models: ModelNames | None = None
+    limits: LimitsBody | None = None
+    budget: BudgetBody | None = None
+    expires_at: Moment | None = None
+    tags: Tags = Field(default_factory=dict)
+
+
+class KeyUpdate(_Body):
+    """Fields that are left out stay as they are; null takes a bound away."""
+
+    name: Name | None = None
+    allowed_models: ModelNames | None = None
+    limits: LimitsBody | None = None
+    budget: BudgetBody | None = None
+    expires_at: Moment | None = None
+    tags: Tags | None = None
+
+
+class KeyRotate(_Body):
+    """overlap_s: how long the old key still works."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=30 * 86400)] = 0
