@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
 
 from neuroroute.telemetry.series import CALL_BOUNDS_S, OVERHEAD_BOUNDS_S, Histogram, Labels, Snapshot
 from neuroroute.telemetry.shared import EVERY_S, Shared
@@ -270,6 +271,6 @@ def _histogram(metric: Metric, total: Snapshot) -> "Family":
         seen, buckets = 0, []
         for bound, number in zip((*spread.bounds, float("inf")), spread.counts, strict=True):
             seen += number
-            buckets.append(("+Inf" if bound == float("inf") else f"{bound:g}", float(seen)))
+            buckets.append((floatToGoString(bound), float(seen)))  # type: ignore[no-untyped-call]
         family.add_metric(labels, buckets, spread.total)
     return family

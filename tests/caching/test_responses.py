@@ -28,7 +28,7 @@ def entry(body: bytes = b'{"id":"x"}', **more: object) -> Entry:
 
 @pytest.fixture
 async def relay(redis_url: str) -> AsyncIterator[Relay]:
-    async with Relay(redis_url) as made:
+    async with Relay.to(redis_url) as made:
         yield made
 
 
@@ -150,7 +150,7 @@ async def test_a_store_that_is_away_is_a_miss_and_nothing_waits(relay: Relay) ->
         assert await cache.look_behind(key(2)) is None
         await cache.flush()
         assert await cache.look_behind(key(2)) is None
-    relay.resume()
+    await relay.restore()
     await close(cache)
 
 

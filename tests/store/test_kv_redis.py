@@ -15,7 +15,7 @@ DOUBLE = "return {tonumber(ARGV[1]) * 2, #KEYS}"
 
 @pytest.fixture
 async def relay(redis_url: str) -> AsyncIterator[Relay]:
-    async with Relay(redis_url) as made:
+    async with Relay.to(redis_url) as made:
         yield made
 
 
@@ -57,7 +57,7 @@ async def test_a_refused_store_fails_at_once_and_comes_back_by_itself(kv: RedisK
         with pytest.raises(KVAway):
             await kv.get("k")
     assert time.perf_counter() - began < 0.05
-    await relay.accept()
+    await relay.restore()
     await _back(kv)
     assert await kv.get("k") == b"v"
 
@@ -73,7 +73,7 @@ async def test_a_hung_store_is_waited_for_at_most_its_time_and_then_not_at_all(k
         waits.append(time.perf_counter() - began)
     assert max(waits) < 0.2 + 0.1
     assert sum(wait > 0.1 for wait in waits) <= 2
-    relay.resume()
+    await relay.restore()
     await _back(kv)
     assert await kv.get("k") == b"v"
 
@@ -88,13 +88,13 @@ async def test_only_one_call_at_a_time_tries_a_store_that_was_away(kv: RedisKV, 
     waits = await asyncio.gather(*[_waited(kv) for _ in range(50)])
     assert time.perf_counter() - began < 0.5
     assert sum(wait > 0.1 for wait in waits) == 1
-    relay.resume()
+    await relay.restore()
 
 
 async def test_a_server_that_hung_up_on_an_idle_line_costs_nobody_a_failure(kv: RedisKV, relay: Relay) -> None:
     await kv.set("k", b"v", 10)
     await relay.refuse()
-    await relay.accept()
+    await relay.restore()
     assert await kv.get("k") == b"v"
     assert kv.failures == 0
 
