@@ -8,6 +8,7 @@ other, and close it in the reverse order. A database or a Redis that is away del
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
@@ -38,6 +39,8 @@ from neuroroute.web.routes import table
 from neuroroute.web.sink import KeepAlive
 from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
 
+RETRY_FLOOR: Final = 10
+"""Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
 _log = logging.getLogger("neuroroute")
 
 
@@ -121,7 +124,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         catalog=offer.holder,
         router=Router(health, mean_difficulty=classifier.mean_difficulty),
         health=health,
-        retry_budget=RetryBudget(settings.retry_budget),
+        retry_budget=RetryBudget(settings.retry_budget, floor=RETRY_FLOOR),
         transport=Transport(),
         ledger=Ledger(Usage(database).insert_many),
         metrics=Metrics(sample_rate=settings.metrics_sample_rate),

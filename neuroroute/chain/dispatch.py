@@ -1,8 +1,7 @@
 """
 Stage `dispatch`: try the plan's targets in order until one gives a first good byte; that one is then final.
 
-A failure before it may be tried again: the same target once more where nothing can have been done there (`Retry.SAME`), then the next
-one. UPSTREAM_MAX_RETRIES bounds the tries of a call, the retry budget those of all calls together, and a client that is itself retrying
+After a failure before it the next target is tried, and the last one a second time where that can help (`Retry.SAME`). UPSTREAM_MAX_RETRIES bounds the tries of a call, the retry budget those of all calls together, and a client that is itself retrying
 gets no second try of the same target from us on top. The breaker of each target hears every outcome.
 """
 
@@ -82,22 +81,23 @@ class dispatch:
         assert call.decision is not None
         s.retry_budget.call(monotonic_s())
         last: NeuroRouteError | None = None
-        for target in call.decision.targets:
-            for again in (False, True):
-                if call.tried and not self._may_retry(again):
+        targets = call.decision.targets
+        for target in (*targets, targets[-1]):  # the last one gets a second try, the others have somebody after them
+            again = bool(call.tried) and call.tried[-1].target is target
+            if call.tried and not self._may_retry(again):
+                break
+            if again:
+                if not isinstance(last, UpstreamError) or last.retry is not Retry.SAME:
                     break
-                try:
-                    return await self._try(target)
-                except UpstreamError as error:
-                    last = error
-                    if error.retry is Retry.NEVER:
-                        raise
-                    if error.retry is Retry.NEXT or again:
-                        break
-                    await asyncio.sleep(_pause_s(error))
-                except Unavailable as refused:  # its breaker is open; a failure seen by this call says more than that
-                    last = last or refused
-                    break
+                await asyncio.sleep(_pause_s(last))
+            try:
+                return await self._try(target)
+            except UpstreamError as error:
+                last = error
+                if error.retry is Retry.NEVER:
+                    raise
+            except Unavailable as refused:  # its breaker is open; a failure seen by this call says more than that
+                last = last or refused
         raise last or Unavailable("No target can serve this model at the moment.", retry_after_s=1.0)
 
     def _may_retry(self, again: bool) -> bool:

@@ -18,11 +18,11 @@ Every failure a call can end in.
     - NotCached              504 cache_miss: the client asked for `only` cached answers
     - ClientGone             499, in logs and rows only; nothing is written
   x UpstreamError            source=upstream
-    - ConnectFailed          502 upstream_error; nothing was sent; try again, then the next target
+    - ConnectFailed          502 upstream_error; nothing was sent; next target, or again
     - UpstreamTimeout        504 upstream_timeout; next target
     - UpstreamLimited        429 rate_limit_exceeded: the provider's own limit; carries retry_after_s; next target
     - UpstreamBusy           503/529 service_unavailable; carries retry_after_s; next target
-    - UpstreamBroken         502 upstream_error; 5xx, or bytes that make no sense; try again, then the next target
+    - UpstreamBroken         502 upstream_error; 5xx, or bytes that make no sense; next target, or again
     - UpstreamDenied         502 upstream_error: the provider refused *our* credentials; next target
     - UpstreamModelGone      404 model_not_found at the provider; next target
     - UpstreamRefused        4xx that is the request's own fault; status, message, type, code pass; never tried again
@@ -53,7 +53,7 @@ class Retry(Enum):
     """What dispatch may do next."""
 
     NEVER = "never"
-    SAME = "same"  # the same target once more, then the next one
+    SAME = "same"  # the next target, or the same one again where there is no other
     NEXT = "next"  # the next target only
 
 
