@@ -122,7 +122,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
-    from neuroroute.serve.process import listen
+    from neuroroute.serve.listener import listen
 
     try:
         listen(settings.host, settings.port).close()

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from neuroroute.core import jsonbytes, log, settings
-from neuroroute.core.config import ConfigFaulty
 from neuroroute.core.settings import Settings, SettingsFaulty
 
 Result = TypeVar("Result")
@@ -23,6 +22,8 @@ def load(**overrides: object) -> Settings:
 
 def faults() -> tuple[type[Exception], ...]:
     """What is told without a traceback."""
+    from neuroroute.core.config import ConfigFaulty
+
     return (Fault, SettingsFaulty, ConfigFaulty)
 
 

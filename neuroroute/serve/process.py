@@ -16,10 +16,10 @@ from aiohttp import web
 from neuroroute.core import tasks
 from neuroroute.core.settings import Settings
 from neuroroute.serve.banner import Facts
+from neuroroute.serve.listener import BACKLOG
 from neuroroute.web.server import Edge
 from neuroroute.web.state import LIFECYCLE, OFFER, RELOAD
 
-BACKLOG: Final = 2048
 READINESS_S: Final = 0.5
 """How long a draining process still takes new connections after its readiness fell, so that balancers see it first."""
 FACTS_AFTER_S: Final = 0.3
@@ -109,19 +109,6 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> Any:
         await tasks.cancel(doing)
         return None
     return doing.result()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """
-    The one listening socket. Connections wait in it from now on.
-
-    Raises: OSError.
-    """
-    family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-    both = family == socket.AF_INET6 and host in ("::", "") and socket.has_dualstack_ipv6()
-    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
-    listener.setblocking(False)
-    return listener
 
 
 def run_loop(work: Coroutine[Any, Any, int]) -> int:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from neuroroute.core import log
-from neuroroute.core.config import ConfigFaulty
 from neuroroute.core.settings import Settings
 from neuroroute.core.tasks import Tasks, cancel, spawn
 from neuroroute.serve.database import Ground, prepare, prepare_later
+from neuroroute.serve.listener import listen
 from neuroroute.store.embedded import EmbeddedFailed
 
 _log = logging.getLogger("neuroroute.serve")
@@ -46,8 +46,6 @@ def run(settings: Settings) -> int:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    from neuroroute.serve.process import listen
-
     try:
         return listen(settings.host, settings.port)
     except OSError as error:
@@ -67,6 +65,7 @@ def _run_alone(settings: Settings, data_dir: Path, listener: socket.socket, grou
 
 
 async def _alone(settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground) -> int:
+    from neuroroute.core.config import ConfigFaulty
     from neuroroute.serve import process
     from neuroroute.serve.banner import Banner
     from neuroroute.store.migrate import MigrationFailed
