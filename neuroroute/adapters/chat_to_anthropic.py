@@ -22,7 +22,7 @@ from neuroroute.core.errors import BadRequest, UpstreamError
 from neuroroute.core.types import ClientRequest, Dialect, Reply, Target, UpstreamRequest
 
 _BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 24_576, "max": 32_000}
-_EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
+_EFFORTS: Final = {"none": "low", "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _LEAST_ANSWER_TOKENS: Final = 4096
 _JSON_ONLY: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 
@@ -131,12 +131,11 @@ def _choose(body: Mapping[str, Any], family: Claude, out: dict[str, Any]) -> Non
         made = {"type": "any"}
     elif isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         _allow(choice, out)
-        made = {"type": "any" if choice.get("mode", choice.get("allowed_tools", {}).get("mode")) == "required" else "auto"}
+        made = {"type": "any" if _allowed_mode(choice) == "required" else "auto"}
     elif isinstance(choice, dict):
         function = choice.get("function") if isinstance(choice.get("function"), dict) else choice
         made = {"type": "tool", "name": function["name"]} if isinstance(function, dict) and function.get("name") else {"type": "auto"}
-    forced = made is not None and made["type"] in ("any", "tool")
-    if forced and (not family.forced_tools or out.get("thinking", {}).get("type") == "enabled"):
+    if made is not None and made["type"] in ("any", "tool") and not family.forced_tools:
         made = {"type": "auto"}
     if body.get("parallel_tool_calls") is False and (made is None or made["type"] != "none"):
         made = {**(made or {"type": "auto"}), "disable_parallel_tool_use": True}
@@ -170,19 +169,36 @@ def _format(wanted: Any, family: Claude, out: dict[str, Any]) -> list[dict[str, 
 
 
 def _reason(body: Mapping[str, Any], family: Claude, messages: list[dict[str, Any]], out: dict[str, Any]) -> None:
+    """Thinking as asked for. A forced tool comes before it: Claude refuses the two together."""
     effort = body.get("reasoning_effort")
-    if effort not in _BUDGETS or family.thinking == "none":
+    forced = family.forced_tools and _forces(body)
+    if family.thinks == "default" and (forced or effort == "none"):
+        out["thinking"] = {"type": "disabled"}
+    elif effort not in _EFFORTS or forced or (effort == "none" and family.thinks == "asked"):
         return
-    if family.thinking == "effort":
-        out.setdefault("output_config", {})["effort"] = _EFFORTS[effort]
-        out["thinking"] = {"type": "adaptive"}
-        return
-    # A budget wants the thinking of earlier tool calls back with its signature, which chat clients do not have.
-    if _in_a_tool_turn(messages):
-        return
-    budget = min(_BUDGETS[effort], out["max_tokens"] - 1)
-    if budget >= 1024:
-        out["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    elif family.thinking == "effort":
+        plain = family.sampling == "one" and effort == "xhigh"  # the oldest of this kind does not know the word
+        out.setdefault("output_config", {})["effort"] = "high" if plain else _EFFORTS[effort]
+        out["thinking"] = {"type": "adaptive"} if family.sampling == "one" else {"type": "adaptive", "display": "summarized"}
+    elif family.thinking == "budget" and not _in_a_tool_turn(messages):
+        # A budget wants the thinking of earlier tool calls back with its signature, which chat clients do not have.
+        budget = min(_BUDGETS[effort], out["max_tokens"] - 1)
+        if budget >= 1024:
+            out["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _forces(body: Mapping[str, Any]) -> bool:
+    choice = body.get("tool_choice") or body.get("function_call")
+    if not (body.get("tools") or body.get("functions")):
+        return False
+    if isinstance(choice, dict):
+        return choice.get("type") != "allowed_tools" or _allowed_mode(choice) == "required"
+    return bool(choice == "required")
+
+
+def _allowed_mode(choice: dict[str, Any]) -> Any:
+    inner = choice.get("allowed_tools")
+    return choice.get("mode") or (inner.get("mode") if isinstance(inner, dict) else None)
 
 
 def _in_a_tool_turn(messages: list[dict[str, Any]]) -> bool:

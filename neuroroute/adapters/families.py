@@ -17,33 +17,35 @@ class Claude:
     """
     sampling: temperature and top_p: both, only one of them at a time, or none.
     thinking: how reasoning is asked for: by a token budget, by effort, or not at all.
+    thinks: only if asked, by default (it can be told not to), or always.
     formats: takes output_config.format.
-    forced_tools: takes tool_choice any and tool.
+    forced_tools: takes tool_choice any and tool (while it does not think).
     max_output_tokens: what it writes at most, where the catalogue does not say.
     """
 
     sampling: Literal["both", "one", "none"]
     thinking: Literal["budget", "effort", "none"]
+    thinks: Literal["asked", "default", "always"]
     formats: bool
     forced_tools: bool
     max_output_tokens: int
 
 
 _CLAUDES: Final = (
-    (re.compile(r"claude-(2|instant|3-(opus|sonnet|haiku))"), Claude("both", "none", False, True, 4096)),
-    (re.compile(r"claude-3-5"), Claude("both", "none", False, True, 8192)),
-    (re.compile(r"claude-3-7"), Claude("both", "budget", False, True, 64_000)),
-    (re.compile(r"claude-opus-4-1"), Claude("one", "budget", True, True, 32_000)),
-    (re.compile(r"claude-(opus|sonnet|haiku)-4-5|claude-(sonnet|haiku)-4-1"), Claude("one", "budget", True, True, 64_000)),
-    (re.compile(r"claude-(opus|sonnet|haiku)-4-6"), Claude("one", "effort", True, True, 64_000)),
-    (re.compile(r"claude-(opus|sonnet|haiku)-4-[7-9](\D|$)"), Claude("none", "effort", True, True, 64_000)),
-    (re.compile(r"claude-opus-4"), Claude("both", "budget", False, True, 32_000)),
-    (re.compile(r"claude-(sonnet|haiku)-4"), Claude("both", "budget", False, True, 64_000)),
-    (re.compile(r"claude-(opus|sonnet)-5-5|claude-fable-5-1"), Claude("none", "effort", True, False, 64_000)),
-    (re.compile(r"claude-(opus|sonnet|haiku|fable)-5(-0)?(-\d{8})?$"), Claude("none", "effort", True, True, 64_000)),
+    (re.compile(r"claude-(2|instant|3-(opus|sonnet|haiku))"), Claude("both", "none", "asked", False, True, 4096)),
+    (re.compile(r"claude-3-5"), Claude("both", "none", "asked", False, True, 8192)),
+    (re.compile(r"claude-3-7"), Claude("both", "budget", "asked", False, True, 64_000)),
+    (re.compile(r"claude-opus-4-1"), Claude("one", "budget", "asked", True, True, 32_000)),
+    (re.compile(r"claude-(opus|sonnet|haiku)-4-5"), Claude("one", "budget", "asked", True, True, 64_000)),
+    (re.compile(r"claude-(opus|sonnet|haiku)-4-6"), Claude("one", "effort", "asked", True, True, 64_000)),
+    (re.compile(r"claude-(opus|sonnet|haiku)-4-[7-9](\D|$)"), Claude("none", "effort", "asked", True, True, 64_000)),
+    (re.compile(r"claude-(4-opus|opus-4)(\D|$)"), Claude("both", "budget", "asked", False, True, 32_000)),
+    (re.compile(r"claude-(4-sonnet|(sonnet|haiku)-4)(\D|$)"), Claude("both", "budget", "asked", False, True, 64_000)),
+    (re.compile(r"claude-(opus|sonnet)-5(-\d{8})?$"), Claude("none", "effort", "default", True, True, 64_000)),
+    (re.compile(r"claude-(fable|mythos)-(5|preview)(-\d{8})?$"), Claude("none", "effort", "always", True, True, 64_000)),
 )
-_NEWEST_CLAUDE: Final = Claude("none", "effort", True, False, 32_000)
-_NOT_CLAUDE: Final = Claude("both", "none", False, True, 8192)  # other models behind the Messages API, e.g. of LM Studio
+_NEWEST_CLAUDE: Final = Claude("none", "effort", "always", True, False, 64_000)
+_NOT_CLAUDE: Final = Claude("both", "none", "asked", False, True, 8192)  # other models behind the Messages API, e.g. of LM Studio
 
 _OPENAI_REASONING: Final = re.compile(r"(?:^|/)(?:o[1-9](?:$|-)|gpt-(?:[5-9]|[1-9]\d)|codex)")
 
