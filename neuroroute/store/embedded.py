@@ -150,6 +150,8 @@ class EmbeddedPostgres:
                 fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 _log.info("another process uses the embedded PostgreSQL; it stays")
+                if self._child is not None:
+                    self._child.returncode = 0  # no longer ours to wait for
             else:
                 self._shut_down()
             os.close(self._users_lock)
@@ -225,6 +227,8 @@ class EmbeddedPostgres:
             _give(data, account)
         _disown_reused_pid(data)
         socket_dir = self._make_socket_dir(account)
+        for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):  # of a dead server; the number in the lock may be somebody else's by now
+            (socket_dir / name).unlink(missing_ok=True)
         self._write_access_rules(account)
         settings = {
             **_SETTINGS,
@@ -333,8 +337,12 @@ class EmbeddedPostgres:
                 os.kill(found.pid, sign)
             deadline_s = monotonic_s() + patience_s
             while monotonic_s() < deadline_s:
-                self._reap()
                 if not _is_postmaster(found.pid, data):
+                    if self._child is not None:
+                        self._child.wait(5)
+                    if not Path(found.socket_dir).is_relative_to(self._home):
+                        with contextlib.suppress(OSError):
+                            Path(found.socket_dir).rmdir()
                     return
                 time.sleep(0.004)
 
