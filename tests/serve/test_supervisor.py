@@ -1,0 +1,119 @@
+"""Several workers: one socket, replacement of dead ones, rolling restarts without a failed call."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+
+from tests.serve.gateway import Gateway
+from tests.serve.test_serve import configured, refused, slow_answer, stream
+from tests.support.upstream import Upstream
+
+
+class Load:
+    """Calls one after the other from several clients, each on a connection of its own, until it is left."""
+
+    def __init__(self, gateway: Gateway, clients: int = 4) -> None:
+        self._gateway, self._clients = gateway, clients
+        self.done, self.failures = 0, list[str]()
+
+    async def __aenter__(self) -> Self:
+        self._stop = asyncio.Event()
+        self._tasks = [asyncio.ensure_future(self._client(keep_alive=index % 2 == 0)) for index in range(self._clients)]
+        return self
+
+    async def _client(self, keep_alive: bool) -> None:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=not keep_alive), headers=self._gateway.headers
+        ) as session:
+            while not self._stop.is_set():
+                try:
+                    async with session.get(f"{self._gateway.url}/v1/models") as answer:
+                        await answer.read()
+                        if answer.status != 200:
+                            self.failures.append(f"status {answer.status}")
+                except aiohttp.ClientError as error:
+                    self.failures.append(repr(error))
+                self.done += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+
+async def test_a_killed_worker_is_replaced_and_others_serve_on(tmp_path, database_url):
+    async with Gateway(tmp_path, "--workers", "2", DATABASE_URL=database_url, ADMIN_RATE_LIMIT_MAX="0", RATE_LIMIT_MAX="0") as gateway:
+        await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+        first = gateway.workers()
+        assert len(first) == 2
+        os.kill(first[0], signal.SIGKILL)
+        assert await gateway.readiness() == 200
+        await gateway.until(lambda: gateway.out.count("serves (process") == 3, "the replacement")
+        assert first[1] in gateway.workers() and len(gateway.workers()) == 2
+        assert "was killed by SIGKILL" in gateway.out
+        gateway.signal(signal.SIGTERM)
+        assert await gateway.ended() == 0
+        assert gateway.workers() == []
+
+
+async def test_a_rolling_restart_fails_no_call(tmp_path, database_url):
+    async with Upstream() as upstream:
+        upstream.will(slow_answer(60))
+        variables = {"DATABASE_URL": database_url, "RATE_LIMIT_MAX": "0"}
+        async with Gateway(tmp_path, "--workers", "2", "--config", configured(tmp_path, upstream), **variables) as gateway:
+            await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+            before = set(gateway.workers())
+            call = asyncio.ensure_future(stream(gateway))
+            await upstream.arrived()
+            async with Load(gateway) as load:
+                gateway.signal(signal.SIGUSR2)
+                await gateway.until(lambda: "all workers are replaced" in gateway.out, "the roll", 60)
+                await gateway.until(lambda: not before & set(gateway.workers()), "the end of the old ones", 30)
+            assert load.failures == [] and load.done > 20
+            assert (await call).rstrip().endswith("data: [DONE]")
+            assert len(gateway.workers()) == 2
+            gateway.signal(signal.SIGTERM)
+            assert await gateway.ended() == 0
+
+
+async def test_workers_end_with_their_supervisor(tmp_path, database_url):
+    async with Gateway(tmp_path, "--workers", "2", DATABASE_URL=database_url) as gateway:
+        await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+        workers = gateway.workers()
+        gateway.signal(signal.SIGKILL)
+        end_s = time.monotonic() + 15
+        while any(Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.monotonic() < end_s, gateway.out
+            await asyncio.sleep(0.05)
+        assert "the supervisor is gone: draining" in gateway.out
+
+
+async def test_ctrl_c_in_a_terminal_drains_too(tmp_path, database_url):
+    async with Upstream() as upstream:
+        upstream.will(slow_answer(20))
+        async with Gateway(tmp_path, "--workers", "2", "--config", configured(tmp_path, upstream), DATABASE_URL=database_url) as gateway:
+            call = asyncio.ensure_future(stream(gateway))
+            await upstream.arrived()
+            os.killpg(gateway.process.pid, signal.SIGINT)
+            assert (await call).rstrip().endswith("data: [DONE]")
+            assert await gateway.ended() == 0
+
+
+async def test_workers_that_never_serve_end_the_start_with_a_clear_message(tmp_path, database_url):
+    (tmp_path / "sitecustomize.py").write_text("import os, sys\nif 'worker' in sys.argv or 'worker' in sys.orig_argv: os._exit(9)\n")
+    gateway = Gateway(tmp_path, "--workers", "2", ready=False, DATABASE_URL=database_url)
+    gateway.environment["PYTHONPATH"] = f"{tmp_path}:{gateway.environment['PYTHONPATH']}"
+    assert "ended with status 9 3 times without ever serving" in await refused(gateway)
+
+
+async def test_every_worker_hears_sighup(tmp_path, database_url):
+    async with Upstream() as upstream:
+        path = configured(tmp_path, upstream)
+        async with Gateway(tmp_path, "--workers", "2", "--config", path, DATABASE_URL=database_url) as gateway:
+            await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+            gateway.signal(signal.SIGHUP)
+            await gateway.until(lambda: gateway.out.count("is in effect") == 2, "both re-read", 5)
