@@ -14,7 +14,7 @@ from typing import Final
 from neuroroute.core import clock
 from neuroroute.core.errors import BadRequest, Forbidden, Unavailable
 from neuroroute.core.types import Classification, Dialect, Target
-from neuroroute.routing.catalog import Catalog, Policy, is_auto
+from neuroroute.routing.catalog import AUTO, Catalog, Policy, is_auto
 from neuroroute.routing.decision import Candidate, Decision, Gate, Question
 from neuroroute.routing.forecast import Lengths
 from neuroroute.routing.health import Health
@@ -42,8 +42,9 @@ class Router:
         """
         Who may answer, in order.
 
-        Raises: UnknownModel; Forbidden where the key may not use the name; BadRequest where the gates close every model, naming
-        them, and on an unknown policy; Unavailable with retry_after_s where only broken targets are left.
+        Raises: UnknownModel; Forbidden where the key may not use the name, the policy, or any model that could serve the call; BadRequest
+        where the gates close every model, naming them, and on an unknown policy; Unavailable with retry_after_s where only broken
+        targets are left.
         """
         name = question.model
         policy = catalog.auto_policy(name)
@@ -62,6 +63,8 @@ class Router:
             policy = rule.policy or catalog.auto_policy(rule.use)
         elif question.bounds.policy is not None:
             policy = question.bounds.policy
+            if not catalog.may_name(f"{AUTO}:{policy}", question.principal.allowed_models):
+                raise Forbidden(f"This key may not use the policy {policy[:64]!r}.", param="neuroroute.policy")
         assert policy is not None
         chosen = catalog.policy(policy)
         if chosen is None:
@@ -195,7 +198,7 @@ def _why(policy: Policy, chosen: Candidate) -> str:
     return STRATEGIES[policy.name][1] if policy.name in STRATEGIES else "most value"
 
 
-def _closed(candidates: Sequence[Candidate], question: Question, wait_s: float | None = None) -> BadRequest | Unavailable:
+def _closed(candidates: Sequence[Candidate], question: Question, wait_s: float | None = None) -> BadRequest | Forbidden | Unavailable:
     """Why nothing is left, gate by gate with the models that it closed."""
     if wait_s is not None:
         return Unavailable("No model that can serve this request answers at present.", retry_after_s=wait_s)
@@ -207,7 +210,7 @@ def _closed(candidates: Sequence[Candidate], question: Question, wait_s: float |
             if gate is not Gate.ACCESS:
                 by_gate.setdefault(gate, []).append(candidate.target.model.name)
     if not by_gate:
-        return BadRequest("This key may use none of the models that could serve this request.", param="model")
+        return Forbidden("This key may use none of the models that could serve this request.", param="model")
     parts = [
         f"{gate} closed {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}" for gate, names in by_gate.items()
     ]

@@ -164,8 +164,7 @@ def _weekday(words: frozenset[str]) -> Condition:
         first, dash, last = word.lower().partition("-")
         if first not in _DAYS or (dash and last not in _DAYS):
             raise ValueError(f"rule condition weekday: {', '.join(_DAYS)} or a span such as mon-fri")
-        start = _DAYS.index(first)
-        days.update((start + step) % 7 for step in range((_DAYS.index(last) - start) % 7 + 1) if dash or step == 0)
-        days.add(start)
+        start, end = _DAYS.index(first), _DAYS.index(last or first)
+        days.update((start + step) % 7 for step in range((end - start) % 7 + 1))
     wanted = frozenset(days)
     return lambda facts: facts.now.weekday() in wanted

@@ -182,7 +182,7 @@ def test_a_harder_prompt_promises_less_of_every_model(models: list[DeclaredModel
 
 def test_a_price_that_is_not_known_counts_as_the_dearest() -> None:
     models = [model("cheap", 0.8, 0.1), model("dear", 0.8, 10.0), model("unknown", 0.8, None)]
-    assert [candidate.target.model.name for candidate in ranked(models, Field(seen(), Bounds()), "cheap")][0] == "cheap"
+    assert ranked(models, Field(seen(), Bounds()), "cheap")[0].target.model.name == "cheap"
     unpriced = ranked([model("a", 0.7, None), model("b", 0.9, None)], Field(seen(), Bounds()), "cheap")
     assert unpriced[0].target.model.name == "b", "without any price the better one"
 
