@@ -24,6 +24,7 @@ _BUFFER_BYTES: Final = 64 << 10
 _MAX_CONNECTIONS: Final = 4096  # per origin, in use
 _MAX_IDLE: Final = 256  # per origin
 _MAX_ROUTES: Final = 1024  # parsed URLs kept
+_MAX_HEADS: Final = 64  # per URL
 _STALE_S: Final = 1.0  # a reused connection that dies this soon, with no byte of an answer, had been closed before our request came
 _ATTEMPT_DELAY_S: Final = 0.25  # RFC 8305: before the next address of a host is tried beside the first
 _OWN_HEADERS: Final = frozenset(
@@ -96,13 +97,29 @@ class Pool:
 
 
 class _Route:
-    """A URL, taken apart once."""
+    """A URL, taken apart once, with the heads of the requests that went there last: most calls differ in their bodies alone."""
 
-    __slots__ = ("head", "pool")
+    __slots__ = ("_first", "_heads", "pool")
 
     def __init__(self, pool: Pool, path: str, host: str) -> None:
         self.pool = pool
-        self.head = f" {path} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: identity\r\n"
+        self._first = f" {path} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: identity\r\n"
+        self._heads: dict[tuple[str, ...], bytes] = {}
+
+    def head(self, request: UpstreamRequest) -> bytes:
+        """Everything but the framing of the body. Raises ConnectFailed where a header would not stay one header."""
+        key = (request.method, *request.headers, *request.headers.values())
+        head = self._heads.get(key)
+        if head is None:
+            lines = [f"{name}: {value}\r\n" for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS]
+            block = "".join(lines)
+            if block.count("\n") != len(lines) or block.count("\r") != len(lines) or "\0" in block:
+                raise ConnectFailed("the request to the provider could not be sent")
+            head = (request.method + self._first + block).encode("utf-8", "replace")
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            self._heads[key] = head
+        return head
 
 
 class HttpLane:
@@ -124,7 +141,7 @@ class HttpLane:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + timeouts.total_s
         body = request.body
-        head = _head(request, route)
+        head = route.head(request) + _framing(request)
         connection = route.pool.take()
         while True:
             if connection is None:
@@ -135,8 +152,7 @@ class HttpLane:
             try:
                 if not isinstance(body, bytes):
                     await _upload(connection, answer, body, "content-length" not in _lower(request.headers))
-                while not answer.status and answer.error is None:
-                    await answer.wait()
+                await answer.began()
             except BaseException:  # also when cancelled: the provider must not work for nobody
                 connection.abort()
                 raise
@@ -186,21 +202,18 @@ def _lower(headers: dict[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _head(request: UpstreamRequest, route: _Route) -> bytes:
-    """Raises ConnectFailed where a header would not stay one header."""
-    lines = [f"{name}: {value}\r\n" for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS]
-    block = "".join(lines)
-    if block.count("\n") != len(lines) or block.count("\r") != len(lines) or "\0" in block:
-        raise ConnectFailed("the request to the provider could not be sent")
+def _framing(request: UpstreamRequest) -> bytes:
+    """The end of the head: how long the body is. Raises ConnectFailed on a length that is none."""
     if isinstance(request.body, bytes):
-        bare = not request.body and request.method in ("GET", "DELETE")
-        framing = "\r\n" if bare else f"content-length: {len(request.body)}\r\n\r\n"
-    else:
-        length = _lower(request.headers).get("content-length")
-        if length is not None and not (length.isascii() and length.isdecimal()):
-            raise ConnectFailed("the request to the provider could not be sent")
-        framing = "transfer-encoding: chunked\r\n\r\n" if length is None else f"content-length: {length}\r\n\r\n"
-    return (request.method + route.head + block + framing).encode("utf-8", "replace")
+        if not request.body and request.method in ("GET", "DELETE"):
+            return b"\r\n"
+        return b"content-length: %d\r\n\r\n" % len(request.body)
+    length = _lower(request.headers).get("content-length")
+    if length is None:
+        return b"transfer-encoding: chunked\r\n\r\n"
+    if not (length.isascii() and length.isdecimal()):
+        raise ConnectFailed("the request to the provider could not be sent")
+    return f"content-length: {length}\r\n\r\n".encode()
 
 
 async def _upload(connection: Connection, answer: Answer, chunks: AsyncIterable[bytes], chunked: bool) -> None:

@@ -64,7 +64,8 @@ class Answer:
         if not self.done and self.error is None:
             self._connection.expect_more()
             while not self.done and self.error is None:
-                await self.wait()
+                self.waiter = waiter = self._connection.loop.create_future()
+                await waiter
         if self.error is not None:
             raise self.error
         return self._taken()
@@ -72,7 +73,8 @@ class Answer:
     async def readany(self) -> bytes:
         if not self.pieces and not self.done and self.error is None:
             self._connection.expect_more()
-            await self.wait()
+            self.waiter = waiter = self._connection.loop.create_future()
+            await waiter
         if self.pieces:
             return self._taken()
         if self.error is not None:
@@ -90,13 +92,16 @@ class Answer:
         if not self.done:
             self._connection.abort()
 
-    async def wait(self) -> None:
-        """Until there is something new: a head, bytes, the end or an error."""
-        self.waiter = self._connection.loop.create_future()
-        try:
-            await self.waiter
-        finally:
-            self.waiter = None
+    async def began(self) -> None:
+        """Until there is a head, or an error."""
+        while not self.status and self.error is None:
+            self.waiter = waiter = self._connection.loop.create_future()
+            await waiter
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for something new."""
+        return self.waiter is not None and not self.waiter.done()
 
     def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
@@ -144,7 +149,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def begin(self, timeouts: Timeouts, until_s: float, head: bytes, body: bytes, sent_all: bool) -> Answer:
         """
-        Write the request; `answer.wait()` until it has a status or an error.
+        Write the request; `answer.began()` waits for its status.
 
         sent_all: `body` is all of the body; otherwise `write` brings the rest and `end_request` closes it.
         """
@@ -392,7 +397,7 @@ class Connection(asyncio.BufferedProtocol):
         now_s = self.loop.time()
         answer = self._answer
         if answer is not None and now_s < answer.until_s:
-            if self.phase == BODY and answer.waiter is None:
+            if self.phase == BODY and not answer.awaited:
                 self._since_s = now_s  # nobody waits: the silence is ours
             elif not self._sent_all and self._drained is None:
                 self._since_s = now_s  # the request's own source is slow

@@ -1,0 +1,483 @@
+"""What only the own lane has: its pool, its retry of stale connections, its framing and its bounds."""
+
+import asyncio
+import datetime
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from neuroroute.adapters.lane import HttpLane
+from neuroroute.adapters.transport import Transport
+from neuroroute.core.errors import ConnectFailed, UpstreamBroken, UpstreamTimeout
+from neuroroute.core.types import Timeouts, UpstreamRequest
+from tests.support.upstream import STALL, Upstream, sse, stream, whole
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-a: 1, 2\r\ntransfer-encoding: Chunked\r\n\r\n"
+    b"5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nx-trailer: 1\r\n\r\n"
+)
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    transport = Transport(HttpLane())
+    yield transport
+    await transport.close()
+
+
+class Wire:
+    """A server at the level of bytes. Each connection is served by `serve`, which may use `request` to read one request."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self.connections = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1/chat/completions"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self._serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+async def request(reader: asyncio.StreamReader) -> bytes:
+    """One request: its head and a body of known length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+    return head + await reader.readexactly(length)
+
+
+async def post(transport: Transport, url: str, body: bytes = b"{}", timeouts: Timeouts | None = None) -> tuple[int, bytes]:
+    async with transport.open(UpstreamRequest(url, {"content-type": "application/json"}, body), timeouts or Timeouts()) as response:
+        return response.status, await response.read()
+
+
+async def test_the_request_on_the_wire(transport: Transport) -> None:
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await request(reader))
+        writer.write(OK)
+
+    async with Wire(serve) as wire:
+        headers = {"Authorization": "Bearer k", "Host": "evil", "Connection": "close", "Transfer-Encoding": "chunked"}
+        async with transport.open(UpstreamRequest(wire.url + "?a=%2Fb", headers, b'{"a":1}'), Timeouts()) as response:
+            assert await response.read() == b"ok"
+    host = wire.url.split("/")[2].encode()
+    assert seen == [
+        b"POST /v1/chat/completions?a=%2Fb HTTP/1.1\r\nhost: " + host + b"\r\naccept-encoding: identity\r\n"
+        b'Authorization: Bearer k\r\ncontent-length: 7\r\n\r\n{"a":1}'
+    ]
+
+
+async def test_a_stale_connection_is_replaced_once(transport: Transport) -> None:
+    """The provider closes an idle connection at the moment when the next request is on its way."""
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        for _ in range(2):
+            await request(reader)
+            if served == 1:
+                served += 1
+                writer.transport.abort()
+                return
+            served += 1
+            writer.write(OK)
+
+    async with Wire(serve) as wire:
+        assert await post(transport, wire.url) == (200, b"ok")
+        assert await post(transport, wire.url) == (200, b"ok")
+        assert (served, wire.connections) == (3, 2)
+
+
+async def test_no_second_try_once_an_answer_has_begun(transport: Transport) -> None:
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        await request(reader)
+        served += 1
+        writer.write(OK)
+        await request(reader)
+        served += 1
+        writer.write(b"HTTP/1.1 2")
+        await writer.drain()
+
+    async with Wire(serve) as wire:
+        await post(transport, wire.url)
+        with pytest.raises(UpstreamBroken):
+            await post(transport, wire.url)
+        assert served == 2
+
+
+async def test_no_second_try_on_a_fresh_connection(transport: Transport) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+
+    async with Wire(serve) as wire:
+        with pytest.raises(UpstreamBroken):
+            await post(transport, wire.url)
+        assert wire.connections == 1
+
+
+async def test_no_second_try_when_the_provider_worked_for_a_while(transport: Transport) -> None:
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        await request(reader)
+        writer.write(OK)
+        await request(reader)
+        served += 1
+        await asyncio.sleep(1.1)
+
+    async with Wire(serve) as wire:
+        await post(transport, wire.url)
+        with pytest.raises(UpstreamBroken):
+            await post(transport, wire.url)
+        assert (served, wire.connections) == (1, 1)
+
+
+async def test_a_connection_closed_in_peace_is_not_used(transport: Transport) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(OK)
+        await writer.drain()
+
+    async with Wire(serve) as wire:
+        for _ in range(3):
+            assert await post(transport, wire.url) == (200, b"ok")
+            await asyncio.sleep(0.02)
+        assert wire.connections == 3
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", b"junk", b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n"],
+)
+@pytest.mark.parametrize("later", [False, True])
+async def test_bytes_that_nobody_asked_for_reach_nobody(transport: Transport, extra: bytes, later: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(OK if later else OK + extra)
+        if later:
+            await asyncio.sleep(0.02)
+            writer.write(extra)
+        await reader.read()
+
+    async with Wire(serve) as wire:
+        for _ in range(2):
+            assert await post(transport, wire.url) == (200, b"ok")
+            await asyncio.sleep(0.05)
+        assert wire.connections == 2
+
+
+@pytest.mark.parametrize("head", [b"connection: close\r\n", b"keep-alive: timeout=1\r\n"])
+async def test_connections_that_may_not_be_kept(transport: Transport, head: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"content-length: 2\r\n\r\nok")
+
+    async with Wire(serve) as wire:
+        for _ in range(2):
+            assert await post(transport, wire.url) == (200, b"ok")
+        assert wire.connections == 2
+
+
+async def test_an_idle_connection_goes_when_the_provider_said_so(transport: Transport) -> None:
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=2, max=10\r\ncontent-length: 2\r\n\r\nok")
+        await reader.read()
+        gone.set()
+
+    async with Wire(serve) as wire:
+        began = time.monotonic()
+        await post(transport, wire.url)
+        await asyncio.wait_for(gone.wait(), 3)
+        assert 0.8 < time.monotonic() - began < 1.6
+
+
+async def test_closing_the_lane_closes_idle_connections() -> None:
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(OK)
+        await reader.read()
+        gone.set()
+
+    lane = HttpLane()
+    async with Wire(serve) as wire:
+        await post(Transport(lane), wire.url)
+        await lane.close()
+        await asyncio.wait_for(gone.wait(), 1)
+
+
+async def test_an_answer_outlives_the_next_call_on_its_connection(transport: Transport) -> None:
+    """The first answer is complete but unread while its connection serves another."""
+    async with Upstream() as provider:
+        provider.will(whole(b"first"), whole(b"second"))
+        url = provider.base_url + "/x"
+        async with transport.open(UpstreamRequest(url, {}, b"1"), Timeouts()) as first:
+            await asyncio.sleep(0.05)
+            async with transport.open(UpstreamRequest(url, {}, b"2"), Timeouts()) as second:
+                assert await second.read() == b"second"
+            assert await first.read() == b"first"
+        assert provider.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 11\r\n\r\nhello world",
+        CHUNKED,
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200\r\ncontent-type: text/plain\r\nx-a: 1, 2\r\n\r\nhello world",
+    ],
+    ids=["sized", "chunked", "until-close"],
+)
+async def test_answers_split_anywhere(transport: Transport, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        at = int((await request(reader)).rpartition(b"\r\n\r\n")[2])
+        writer.write(answer[:at])
+        await writer.drain()
+        await asyncio.sleep(0.002)
+        writer.write(answer[at:])
+
+    async with Wire(serve) as wire:
+        for at in range(len(answer)):
+            async with transport.open(UpstreamRequest(wire.url, {}, b"%d" % at), Timeouts()) as response:
+                assert response.status == 200
+                assert (response.headers["content-type"], response.headers["x-a"]) == ("text/plain", "1, 2")
+                assert await response.read() == b"hello world"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3, 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\ncontent-length: +3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\ncontent-length: 3\n\nabc",
+        b"HTTP/1.1 200 OK\r\ncontent-length : 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nx: a\x00b\r\ncontent-length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;" + b"x" * 100_000 + b"\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n" + b"x-t: 1\r\n" * 20_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-t: " + b"1" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nabc",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 30 + OK,
+        b"HTTP/3.7 200 OK\r\ncontent-length: 3\r\n\r\nabc",
+        b"HTTP/1.1 99 Low\r\ncontent-length: 3\r\n\r\nabc",
+        b"<html>hello</html>",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+    ],
+)
+async def test_answers_that_are_refused(transport: Transport, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(answer)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+    async with Wire(serve) as wire:
+        with pytest.raises(UpstreamBroken):
+            await post(transport, wire.url, timeouts=Timeouts(first_byte_s=3, idle_s=3))
+
+
+async def test_a_whole_answer_has_a_bound(transport: Transport) -> None:
+    async with Upstream() as provider:
+        provider.will(stream(*([b"x" * (1 << 20)] * 70)))
+        with pytest.raises(UpstreamBroken, match="too large"):
+            await post(transport, provider.base_url)
+
+
+async def test_an_answer_before_the_request_is_sent_ends_the_sending(transport: Transport) -> None:
+    sent = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(400):
+            yield b"x" * 65536
+            sent += 1
+            await asyncio.sleep(0.005)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
+        while await reader.read(1 << 20):
+            pass
+
+    async with Wire(serve) as wire:
+        async with transport.open(UpstreamRequest(wire.url, {}, pieces()), Timeouts()) as response:
+            assert (response.status, await response.read()) == (413, b"big")
+        assert sent < 100
+        assert await post(transport, wire.url) == (413, b"big")
+        assert wire.connections == 2
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_a_provider_that_does_not_take_the_request(transport: Transport, in_pieces: bool) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield b"x" * (1 << 20)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(5)
+
+    async with Wire(serve) as wire:
+        began = time.monotonic()
+        body = pieces() if in_pieces else b"x" * (64 << 20)
+        with pytest.raises(UpstreamTimeout):
+            async with transport.open(UpstreamRequest(wire.url, {}, body), Timeouts(first_byte_s=0.4)):
+                pass
+        assert 0.35 < time.monotonic() - began < 1.2
+
+
+async def test_a_provider_that_takes_the_request_slowly_is_waited_for(transport: Transport) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while left:
+            left -= len(await reader.read(2 << 20))
+            await asyncio.sleep(0.02)
+        writer.write(OK)
+
+    async with Wire(serve) as wire:
+        assert await post(transport, wire.url, b"x" * (24 << 20), Timeouts(first_byte_s=0.5)) == (200, b"ok")
+
+
+async def test_a_slow_source_of_the_request_is_waited_for(transport: Transport) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x"
+            await asyncio.sleep(0.2)
+
+    async with Upstream() as provider:
+        provider.will(whole(b"ok"))
+        async with transport.open(UpstreamRequest(provider.base_url, {}, pieces()), Timeouts(first_byte_s=0.15)) as response:
+            assert response.status == 200
+
+
+async def test_a_stalled_reader_costs_little_memory(transport: Transport) -> None:
+    async with Upstream() as provider:
+        provider.will(stream(*([b"x" * 65536] * 512)))
+        async with transport.open(UpstreamRequest(provider.base_url, {}, b""), Timeouts()) as response:
+            await asyncio.sleep(0.2)
+            assert response.size <= 192 << 10  # type: ignore[attr-defined]
+            assert not provider.seen[0].finished.is_set()
+
+
+async def test_a_read_given_up_can_be_taken_up_again(transport: Transport) -> None:
+    """The gateway stops waiting to send a keep-alive comment, then goes on."""
+    async with Upstream() as provider:
+        provider.will(sse({"n": 1}, 0.2, {"n": 2}))
+        async with transport.open(UpstreamRequest(provider.base_url, {}, b""), Timeouts()) as response:
+            assert await response.readany() == b'data: {"n":1}\n\n'
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.03):
+                        await response.readany()
+            assert (await response.readany()).startswith(b'data: {"n":2}\n\n')
+
+
+async def test_idle_connections_are_bounded(transport: Transport) -> None:
+    async with Upstream() as provider:
+        provider.auto = lambda seen: whole(b"ok", delay_s=0.3)
+        await asyncio.gather(*(post(transport, provider.base_url) for _ in range(300)))
+        assert provider.connections == 300
+        pool = next(iter(transport._web._pools.values()))  # type: ignore[attr-defined]
+        assert pool.in_all == 256
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/x", "http:///x", "http://user:pw@127.0.0.1/", "http://127.0.0.1:99999/", "http://127.0.0.1/a b", "x"]
+)
+async def test_addresses_that_can_not_be_asked(transport: Transport, url: str) -> None:
+    with pytest.raises(ConnectFailed):
+        await post(transport, url)
+
+
+# ---- TLS
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 and localhost that nobody signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+async def test_tls(tmp_path: Path) -> None:
+    path = certificate(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(path)
+    trusting = ssl.create_default_context(cafile=str(path))
+    data = bytes(range(256)) * 4096
+    async with Upstream(ssl_context=server) as provider:
+        url = provider.url.replace("127.0.0.1", "localhost")
+        transport = Transport(HttpLane(trusting))
+        provider.will(whole(data), sse({"n": 1}, 0.05, {"n": 2}), whole(b"ok"), sse({"n": 1}, STALL))
+        assert await post(transport, url, data) == (200, data)
+        assert provider.seen[0].body == data
+        async with transport.open(UpstreamRequest(url, {}, b""), Timeouts()) as response:
+            assert await response.readany() == b'data: {"n":1}\n\n'
+            assert (await response.readany()).startswith(b'data: {"n":2}\n\n')
+            while await response.readany():
+                pass
+        assert await post(transport, url) == (200, b"ok")
+        assert provider.connections == 1
+        async with transport.open(UpstreamRequest(url, {}, b""), Timeouts()) as response:
+            await response.readany()
+        await asyncio.wait_for(provider.seen[-1].gone.wait(), 1)
+        with pytest.raises(ConnectFailed):  # the name is not in the certificate
+            await post(transport, provider.url)
+        with pytest.raises(ConnectFailed):  # nobody trusts it
+            await post(Transport(HttpLane()), url)
+        await transport.close()
