@@ -121,12 +121,14 @@ async def gateway(
     *,
     handler_cancellation: bool = True,
     data_dir: Path | None = None,
+    admin: bool = True,
     **overrides: Any,
 ) -> AsyncIterator[Gateway]:
     """
     config: of the YAML file. overrides: settings by their attribute names; the environment of the test is not read.
 
     handler_cancellation=False: handlers run on when their client left, as aiohttp does by default.
+    admin=False: no first start; the database may be away.
     """
     with tempfile.TemporaryDirectory(prefix="nr-gw-") as folder:
         home = data_dir or Path(folder)
@@ -136,8 +138,9 @@ async def gateway(
         if config is not None:
             path = Path(folder) / "neuroroute.yaml"
             path.write_text(yaml.safe_dump(config))
-        async with Database(database_url) as database:
-            await ensure_admin(database, home, ADMIN_KEY)
+        if admin:
+            async with Database(database_url) as database:
+                await ensure_admin(database, home, ADMIN_KEY)
         app = composition.create(settings, config_path=path, data_dir=home)
         if handler_cancellation:
             runner: web.AppRunner = Edge(app, header_timeout_s=settings.header_timeout_s, max_body_bytes=settings.max_body_bytes)
