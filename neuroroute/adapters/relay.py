@@ -3,7 +3,8 @@ Same dialect on both sides: the bytes pass.
 
 Of a request only `model` is set (where the provider calls it otherwise), `stream_options.include_usage` added (to chat and completions
 streams whose client did not ask, so that tokens are counted) and our own `neuroroute` member taken out. Of an answer only `model` is
-given its public name back. Everything else, unknown fields, number formats, white space and order, stays byte for byte.
+given its public name back, and empty arguments of a tool call become `{}`, as clients parse them. Everything else, unknown fields, number
+formats, white space and order, stays byte for byte.
 """
 
 import base64
@@ -36,6 +37,7 @@ _PATHS: Final = {
 }
 _MODEL_PATHS: Final = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS})
 _UNSIGNED: Final = re.compile(rb'"signature"\s*:\s*""')
+_NO_ARGUMENTS: Final = re.compile(rb'("arguments"\s*:\s*)""')
 _INCLUDE_USAGE: Final = b'"stream_options":{"include_usage":true}'
 
 
@@ -80,6 +82,8 @@ class Relay:
         usage = anthropic_usage(answer.get("usage")) if self._dialect is Dialect.MESSAGES else openai_usage(answer.get("usage"))
         if self._dialect is Dialect.EMBEDDINGS:
             return Reply(_vectors_as_asked(client, answer, data, target), usage, status)
+        if self._dialect is Dialect.CHAT and b'"arguments"' in data:
+            data = _NO_ARGUMENTS.sub(rb'\1"{}"', data)
         return Reply(data, usage, status, finish_reason=_FINISHED[self._dialect](answer))
 
     def stream(self, client: ClientRequest, target: Target) -> StreamTranslator:
@@ -172,10 +176,10 @@ def _vectors_as_asked(client: ClientRequest, answer: dict[str, Any], data: bytes
     base64 is of little-endian float32, as OpenAI's SDKs decode it.
     """
     rows = answer.get("data")
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict) or not isinstance(rows[0].get("embedding"), (str, list)):
         raise UpstreamBroken("the provider sent no embeddings")
     as_text = client.body.get("encoding_format") == "base64"
-    if isinstance(rows[0].get("embedding"), str) == as_text:
+    if isinstance(rows[0]["embedding"], str) == as_text:
         return data
     try:
         for row in rows:

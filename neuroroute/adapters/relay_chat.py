@@ -2,7 +2,8 @@
 Streams of chat and completions chunks from a provider that speaks them: the bytes pass, what breaks clients is mended.
 
 Mended: repeated roles (helpers would join them to "assistantassistant"), Azure's empty first chunk, usage nobody asked for or given with
-a chunk of text, `finish_reason: ""`, a second finish_reason of one choice, a missing finish_reason or [DONE] after a proper end.
+a chunk of text, `finish_reason: ""`, a second finish_reason of one choice, a tool call without arguments (clients parse them: `{}`), a missing finish_reason
+or [DONE] after a proper end.
 Source: stream accumulators of openai-py 3.54, npm openai 7.57, LangChain 1.7, Vercel AI SDK 7 (read 2026-11).
 """
 
@@ -24,7 +25,7 @@ _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 class ChunkStream(EventStream):
     """wants_usage: the client asked for the usage chunk; otherwise it is read and kept back."""
 
-    __slots__ = ("_completions", "_finished", "_last", "_naming", "_roles", "_seen", "_tools", "_usage_event", "_wants_usage")
+    __slots__ = ("_bare", "_completions", "_finished", "_last", "_naming", "_roles", "_seen", "_tools", "_usage_event", "_wants_usage")
 
     def __init__(self, naming: Naming, *, wants_usage: bool, completions: bool = False) -> None:
         super().__init__()
@@ -33,6 +34,7 @@ class ChunkStream(EventStream):
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._tools = False
+        self._bare: set[tuple[int, int]] = set()  # (choice, call) begun without arguments so far
         self._last: dict[str, Any] = {}  # a chunk to model made ones on
         self._usage_event = b""
 
@@ -74,7 +76,7 @@ class ChunkStream(EventStream):
             self._seen.add(index)
             delta = choice.get("delta")
             if isinstance(delta, dict):
-                spoken += self._note(delta)
+                spoken += self._note(delta, index)
                 if delta.get("role"):
                     old_roles += index in self._roles
                     first_roles += index not in self._roles
@@ -89,7 +91,8 @@ class ChunkStream(EventStream):
             return b""
         self._begun = True
         self._last = chunk
-        return sse.data(self._mend(chunk, choices, data, first_roles=first_roles, old_roles=old_roles, ends=ends))
+        mended = sse.data(self._mend(chunk, choices, data, first_roles=first_roles, old_roles=old_roles, ends=ends))
+        return self._argued() + mended if ends and self._bare else mended
 
     def _mend(self, chunk: dict[str, Any], choices: list[Any], data: bytes, *, first_roles: int, old_roles: int, ends: int) -> bytes:
         data = self._naming.in_object(data, chunk.get("model"))
@@ -106,7 +109,7 @@ class ChunkStream(EventStream):
         self._learnable = len(choices) == 1 and not (first_roles or ends or chunk.get("usage"))
         return data
 
-    def _note(self, delta: dict[str, Any]) -> bool:
+    def _note(self, delta: dict[str, Any], index: int) -> bool:
         """Keep the delta's text; whether it says anything."""
         before = len(self._text)
         for key in _TEXTS:
@@ -114,7 +117,14 @@ class ChunkStream(EventStream):
             if value and isinstance(value, str):
                 self._text += inside(value)
         calls = delta.get("tool_calls")
-        functions = [c.get("function") for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
+        calls = [c for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
+        functions = [c.get("function") for c in calls]
+        for call, function in zip(calls, functions, strict=True):
+            if isinstance(function, dict) and type(call.get("index")) is int:
+                if function.get("arguments"):
+                    self._bare.discard((index, call["index"]))
+                elif function.get("name"):
+                    self._bare.add((index, call["index"]))
         if delta.get("function_call"):
             functions.append(delta["function_call"])
         for function in functions:
@@ -125,6 +135,15 @@ class ChunkStream(EventStream):
                         self._text += inside(function[key])
         return len(self._text) > before or bool(functions)
 
+    def _argued(self) -> bytes:
+        """Chunks with the arguments that calls of finished choices never got."""
+        over = sorted(place for place in self._bare if place[0] in self._finished)
+        self._bare.difference_update(over)
+        return b"".join(
+            self._made({"choices": [{"index": index, "delta": {"tool_calls": [{"index": call, "function": {"arguments": "{}"}}]}, "finish_reason": None}]})
+            for index, call in over
+        )
+
     def _end_choice(self, index: int, reason: Any) -> None:
         self._finished.add(index)
         if isinstance(reason, str) and (index == 0 or not self.finish_reason):
@@ -133,7 +152,8 @@ class ChunkStream(EventStream):
     def _done(self) -> bytes:
         """The provider said that all is done: what it left out, the usage chunk if asked for, [DONE]."""
         self.done = True
-        out = b"".join(self._made_end(index) for index in sorted(self._seen - self._finished))
+        ends = b"".join(self._made_end(index) for index in sorted(self._seen - self._finished))
+        out = self._argued() + ends
         if self._wants_usage:
             out += self._usage_event or self._made_usage()
         return out + sse.DONE

@@ -22,10 +22,8 @@ def expect(t: Transcript, got: bytes, error: Exception | None) -> None:
     assert levelled(got).decode() == levelled(t.sections["client answer"].encode()).decode()
 
 
-@pytest.mark.parametrize("t", ALL, ids=name)
+@pytest.mark.parametrize("t", [t for t in ALL if "upstream request" in t.sections], ids=name)
 def test_the_request_that_the_provider_gets(t: Transcript) -> None:
-    if "upstream request" not in t.sections:
-        pytest.skip("the transcript has no upstream request")
     request = t.translator.request(t.client, t.target)
     wanted = t.sections["upstream request"].strip().encode()
     if t.head["dialect"] == "chat" and t.head["provider"] == "openai":
@@ -62,6 +60,8 @@ def test_a_stream_event_by_event(t: Transcript) -> None:
 def test_a_stream_cut_at_every_offset(t: Transcript) -> None:
     data = t.upstream_bytes
     for at in range(1, len(data)):
+        if len(data) > 2500 and at % 5 and b"\n" not in data[at - 3 : at + 3]:
+            continue  # long ones: every fifth offset inside of a line, all around its end
         expect(t, *play(t.open(), [data[:at], data[at:]]))
 
 

@@ -96,5 +96,5 @@ def play(stream: StreamTranslator, pieces: list[bytes]) -> tuple[bytes, NeuroRou
 
 def levelled(data: bytes) -> bytes:
     """`data` with times and made-up ids blotted out."""
-    data = re.sub(rb'("created(?:_at)?"\s*:\s*)\d+', rb"\g<1>0", data)
+    data = re.sub(rb'("(?:created|created_at|completed_at)"\s*:\s*)\d+', rb"\g<1>0", data)
     return re.sub(rb'"(resp|msg|fc|rs|cmpl|chatcmpl)_[0-9a-f]{32}"', rb'"\1_#"', data)
