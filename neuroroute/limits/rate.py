@@ -5,15 +5,19 @@ A `Check` names one limit of one subject and is made once per key, not per call.
 not (a share of a limit must be fetched from Redis first) it says None and `admit` is awaited. Nothing is charged unless every check admits.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from neuroroute.core.clock import monotonic_s
+from neuroroute.limits.leases import WAIT_S, Leases
+from neuroroute.limits.share import Share
 from neuroroute.limits.window import Run, SlidingWindow
 
 _SWEEP_FROM: Final = 1024
+_SWEEP_EVERY_S: Final = 30.0
 
 
 class Unit(StrEnum):
@@ -42,8 +46,7 @@ class Check:
         object.__setattr__(self, "is_tokens", self.unit is Unit.TOKENS)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a caller stands under its tightest limit of one unit. reset_s: until the limit is whole again."""
 
     limit: int
@@ -65,84 +68,170 @@ class Verdict:
     retry_after_s: float | None = 0.0
     requests: Standing | None = None
     tokens: Standing | None = None
-    charged: list[tuple[SlidingWindow, Run]] = field(default_factory=list, repr=False)
+    charged: Sequence[tuple[SlidingWindow | Share, Run]] = ()
     charged_tokens: int = 0
 
     def headers(self) -> dict[str, str]:
         """OpenAI's x-ratelimit-* headers (lower-case), without those of units that are not limited."""
         found: dict[str, str] = {}
-        for unit, standing in (("requests", self.requests), ("tokens", self.tokens)):
-            if standing is not None:
-                found[f"x-ratelimit-limit-{unit}"] = str(standing.limit)
-                found[f"x-ratelimit-remaining-{unit}"] = str(standing.remaining)
-                found[f"x-ratelimit-reset-{unit}"] = duration(standing.reset_s)
+        if self.requests is not None:
+            limit, remaining, reset_s = self.requests
+            found["x-ratelimit-limit-requests"] = str(limit)
+            found["x-ratelimit-remaining-requests"] = str(remaining)
+            found["x-ratelimit-reset-requests"] = duration(reset_s)
+        if self.tokens is not None:
+            limit, remaining, reset_s = self.tokens
+            found["x-ratelimit-limit-tokens"] = str(limit)
+            found["x-ratelimit-remaining-tokens"] = str(remaining)
+            found["x-ratelimit-reset-tokens"] = duration(reset_s)
         return found
 
     def correct(self, actual_tokens: int) -> None:
-        """Replace the estimated tokens by what was used. Once per call; also with 0 where nothing was."""
+        """Replace the estimated tokens by what was used; also by 0 where nothing was."""
         difference = actual_tokens - self.charged_tokens
         if not self.charged or difference == 0:
             return
         self.charged_tokens = actual_tokens
         now_s = monotonic_s()
-        for window, run in self.charged:
-            if difference < 0:
-                window.give_back(run, -difference, now_s)
-            else:
-                window.advance(now_s)
-                window.add(now_s, difference)
+        for counter, run in self.charged:
+            counter.correct(run, difference, now_s)
 
 
 class Limiter:
-    """The counters of one process."""
+    """
+    The counters of one process.
 
-    def __init__(self) -> None:
+    leases: the contact with other processes that share the limits; None = the limits are this process's own.
+    """
+
+    def __init__(self, leases: Leases | None = None) -> None:
         self._windows: dict[str, SlidingWindow] = {}
         self._sweep_at = _SWEEP_FROM
+        self.leases = leases
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._windows) + (len(self.leases.shares) if self.leases is not None else 0)
+
+    @property
+    def away(self) -> bool:
+        """Whether the limits are shared and the common store can not be reached."""
+        return self.leases is not None and self.leases.away
 
     def try_admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict | None:
         """Take one request and `tokens` tokens under every check. None: `admit` must be awaited."""
-        return self._admit(checks, tokens, monotonic_s())
+        if self.leases is None:
+            return self._admit(checks, tokens, monotonic_s())
+        if self.leases.away:
+            return self._admit_alone(self.leases, checks, tokens, monotonic_s())
+        return self._admit_leased(self.leases, checks, tokens, monotonic_s(), ask=False)
 
     async def admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict:
-        """The same with the right to ask Redis, for at most 50 ms."""
-        return self._admit(checks, tokens, monotonic_s())
+        """The same with the right to ask the common store, for at most 50 ms."""
+        leases = self.leases
+        if leases is None:
+            return self._admit(checks, tokens, monotonic_s())
+        until_s = monotonic_s() + WAIT_S
+        while (now_s := monotonic_s()) < until_s and not leases.away:
+            verdict = self._admit_leased(leases, checks, tokens, now_s, ask=True)
+            if verdict is not None:
+                return verdict
+            await leases.wait(until_s - now_s)
+        return self._admit_alone(leases, checks, tokens, monotonic_s())
+
+    async def run(self) -> None:
+        """The background work, for ever: the beat of shared limits, or the dropping of idle counters."""
+        if self.leases is not None:
+            await self.leases.run()
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY_S)
+            self.sweep()
 
     def _admit(self, checks: Sequence[Check], tokens: int, now_s: float) -> Verdict:
         windows: list[SlidingWindow] = []
         for check in checks:
-            window = self._windows.get(check.counter) or self._open(check, now_s)
-            amount = tokens if check.is_tokens else 1
-            if window.advance(now_s) + amount > check.limit:
+            window = self._windows.get(check.counter)
+            if window is None:
+                window = self._open(check, now_s)
+            runs = window.runs
+            if runs and runs[0][0] <= now_s - window.window_s:
+                window.advance(now_s)
+            if window.used + (tokens if check.is_tokens else 1) > check.limit:
                 return self._refuse(checks, tokens, now_s)
             windows.append(window)
-        verdict = Verdict(True, charged_tokens=tokens)
+        verdict = Verdict(True)
         for check, window in zip(checks, windows, strict=True):
             if check.is_tokens:
-                verdict.charged.append((window, window.add(now_s, tokens)))
+                verdict.charged = (*verdict.charged, (window, window.add(now_s, tokens)))
+                verdict.charged_tokens = tokens
             else:
                 window.add(now_s, 1)
-        _stand(verdict, checks, windows, now_s)
+            _stand(verdict, check, check.limit - window.used, check.window_s)
         return verdict
 
     def _refuse(self, checks: Sequence[Check], tokens: int, now_s: float) -> Verdict:
         """The refusal of the check that will hold the call back longest."""
-        windows: list[SlidingWindow] = []
-        refused_by, longest_s = checks[0], -1.0
+        verdict = Verdict(False)
+        longest_s = -1.0
         for check in checks:
             window = self._windows.get(check.counter) or self._open(check, now_s)
             window.advance(now_s)
-            windows.append(window)
             wait_s = window.wait_s(now_s, tokens if check.is_tokens else 1, check.limit)
-            if wait_s is None:
-                refused_by, longest_s = check, float("inf")
-            elif wait_s > longest_s:
-                refused_by, longest_s = check, wait_s
-        verdict = Verdict(False, refused_by, None if longest_s == float("inf") else longest_s)
-        _stand(verdict, checks, windows, now_s)
+            longest_s = _hold_back(verdict, check, wait_s, longest_s)
+            _stand(verdict, check, check.limit - window.used, window.reset_s(now_s))
+        return verdict
+
+    def _admit_leased(self, leases: Leases, checks: Sequence[Check], tokens: int, now_s: float, *, ask: bool) -> Verdict | None:
+        shares: list[Share] = []
+        lacking = refused = False
+        for check in checks:
+            share = leases.shares.get(check.counter)
+            if share is None:
+                share = leases.shares[check.counter] = Share(check.window_s, check.limit)
+            share.limit = check.limit
+            amount = tokens if check.is_tokens else 1
+            shares.append(share)
+            if (share.left >= amount and now_s < share.expires_s) or not amount:
+                continue
+            if amount > check.limit or (now_s < share.refused_until_s and amount >= share.refused_amount):
+                refused = True
+            else:
+                lacking = True
+                if ask:
+                    leases.ask(check.counter, share, amount)
+        if refused:
+            return _refuse_leased(checks, shares, tokens, now_s)
+        if lacking:
+            return None
+        verdict = Verdict(True)
+        for check, share in zip(checks, shares, strict=True):
+            run = share.spend(now_s, tokens if check.is_tokens else 1)
+            if check.is_tokens:
+                verdict.charged = (*verdict.charged, (share, run))
+                verdict.charged_tokens = tokens
+            if share.left <= share.low and not share.asked:
+                leases.ask(check.counter, share)
+            _stand(verdict, check, share.room + share.left, check.window_s)
+        return verdict
+
+    def _admit_alone(self, leases: Leases, checks: Sequence[Check], tokens: int, now_s: float) -> Verdict:
+        verdict, longest_s = Verdict(True), -1.0
+        shares: list[Share] = []
+        for check in checks:
+            share = leases.shares.get(check.counter)
+            if share is None:
+                share = leases.shares[check.counter] = Share(check.window_s, check.limit)
+            share.limit = check.limit
+            shares.append(share)
+            part, amount = share.part(now_s, leases.holders), tokens if check.is_tokens else 1
+            if share.own.advance(now_s) + amount > part:
+                verdict.admitted = False
+                longest_s = _hold_back(verdict, check, share.own.wait_s(now_s, amount, part), longest_s)
+            _stand(verdict, check, part - share.own.used - amount, check.window_s)
+        for check, share in zip(checks, shares, strict=True) if verdict.admitted else ():
+            run = share.spend(now_s, tokens if check.is_tokens else 1)
+            if check.is_tokens:
+                verdict.charged = (*verdict.charged, (share, run))
+                verdict.charged_tokens = tokens
         return verdict
 
     def _open(self, check: Check, now_s: float) -> SlidingWindow:
@@ -161,17 +250,37 @@ class Limiter:
         return len(idle)
 
 
-def _stand(verdict: Verdict, checks: Sequence[Check], windows: Sequence[SlidingWindow], now_s: float) -> None:
-    requests_left = tokens_left = float("inf")
-    for check, window in zip(checks, windows, strict=True):
-        left = check.limit - window.used
+def _refuse_leased(checks: Sequence[Check], shares: Sequence[Share], tokens: int, now_s: float) -> Verdict:
+    verdict, longest_s = Verdict(False), -1.0
+    for check, share in zip(checks, shares, strict=True):
+        amount = tokens if check.is_tokens else 1
+        if amount > check.limit:
+            longest_s = _hold_back(verdict, check, None, longest_s)
+        elif now_s < share.refused_until_s and amount >= share.refused_amount:
+            longest_s = _hold_back(verdict, check, share.retry_at_s - now_s, longest_s)
+        _stand(verdict, check, share.room + share.left, check.window_s)
+    return verdict
+
+
+def _hold_back(verdict: Verdict, check: Check, wait_s: float | None, longest_s: float) -> float:
+    """Name `check` in the refusal if it holds the call back longer than those before; None = for ever."""
+    if wait_s is None:
+        verdict.refused_by, verdict.retry_after_s = check, None
+        return float("inf")
+    if wait_s > longest_s:
+        verdict.refused_by, verdict.retry_after_s = check, wait_s
+        return wait_s
+    return longest_s
+
+
+def _stand(verdict: Verdict, check: Check, left: float, reset_s: float) -> None:
+    known = verdict.tokens if check.is_tokens else verdict.requests
+    if known is None or left < known[1]:
+        standing = Standing(check.limit, int(left) if left > 0 else 0, reset_s)
         if check.is_tokens:
-            if left < tokens_left:
-                tokens_left = left
-                verdict.tokens = Standing(check.limit, max(int(left), 0), window.reset_s(now_s))
-        elif left < requests_left:
-            requests_left = left
-            verdict.requests = Standing(check.limit, max(int(left), 0), window.reset_s(now_s))
+            verdict.tokens = standing
+        else:
+            verdict.requests = standing
 
 
 def duration(seconds: float) -> str:

@@ -56,6 +56,14 @@ class SlidingWindow:
             run[1] -= amount
             self.used -= amount
 
+    def correct(self, run: Run, difference: float, now_s: float) -> None:
+        """Replace an estimate that was spent in `run`: `difference` more, or less, was used."""
+        if difference < 0:
+            self.give_back(run, -difference, now_s)
+        else:
+            self.advance(now_s)
+            self.add(now_s, difference)
+
     def wait_s(self, now_s: float, amount: float, limit: float) -> float | None:
         """Seconds until `amount` fits under `limit` if nothing else is spent; None = never."""
         if amount > limit:

@@ -1,0 +1,175 @@
+"""
+The contact with the store that several processes share: fetches leases for all counters that lack units, in one call, and tells what was spent.
+
+Calls that wait share one round trip. A beat tells what was spent and gives back what is not used, so that no unit lies idle for long.
+When the store has lost its data (a flush, a restart) the processes tell it what they let in, and until all had time to do so it grants
+a quarter of each limit at most.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Final
+
+from neuroroute.core.clock import monotonic_s
+from neuroroute.core.ids import new_id
+from neuroroute.core.tasks import spawn
+from neuroroute.limits.share import Share
+from neuroroute.store.kv import Arg, KVAway, Scripts
+
+_log = logging.getLogger("neuroroute.limits")
+
+LEASE_SCRIPT: Final = files("neuroroute.limits").joinpath("lease.lua").read_text()
+_TAG: Final = "{limits}"  # one hash slot in a cluster: one script call serves all of a call's limits
+
+CALLS_PER_LEASE: Final = 8
+"""A lease is meant for so many calls, so that a call pays an eighth of a round trip."""
+
+HOLDER_TTL_S: Final = 5.0
+RECOVERY_S: Final = 2.0
+BEAT_MAX_S: Final = 1.0
+BEAT_MIN_S: Final = 0.02
+WAIT_S: Final = 0.05
+_BEATS_PER_WINDOW: Final = 60
+_CHUNK: Final = 100
+
+
+class Leases:
+    """The shares of one process."""
+
+    def __init__(self, store: Scripts) -> None:
+        self._store = store
+        self._holder = new_id("wrk")
+        self._lacking: dict[str, Share] = {}
+        self._turn: asyncio.Future[None] | None = None
+        self._line = asyncio.Lock()
+        self._asking = False
+        self._marker = 0
+        self.shares: dict[str, Share] = {}
+        self.holders = 1
+        self.away = False
+        self.trips = 0
+
+    def ask(self, name: str, share: Share, amount: int = 0) -> None:
+        """Fetch units for this counter: `amount` for a caller that waits, 0 = ahead of need."""
+        if amount:
+            share.one = min(share.one, amount) if share.need else amount
+            share.need += amount
+        share.asked = True
+        self._lacking[name] = share
+        if not self._asking:
+            self._asking = True
+            spawn(self._fetch(), name="limits-leases")
+
+    async def wait(self, most_s: float = WAIT_S) -> None:
+        """Returns when what was asked until now is answered, or after `most_s`."""
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._turn,), timeout=most_s)
+
+    async def _fetch(self) -> None:
+        try:
+            while self._lacking:
+                async with self._line:
+                    lacking, self._lacking = self._lacking, {}
+                    turn, self._turn = self._turn, None
+                    try:
+                        await self._contact(lacking, fetch=True)
+                    except KVAway:
+                        self._went_away()
+                    finally:
+                        for share in lacking.values():
+                            share.need, share.asked = 0, False
+                        if turn is not None and not turn.done():
+                            turn.set_result(None)
+        finally:
+            self._asking = False
+
+    async def run(self) -> None:
+        """Tell the store what was spent, give back what lies idle, and notice when it is back; for ever."""
+        while True:
+            shortest_s = min([share.own.window_s for share in self.shares.values()], default=60.0)
+            await asyncio.sleep(min(max(shortest_s / _BEATS_PER_WINDOW, BEAT_MIN_S), BEAT_MAX_S))
+            await self.beat()
+
+    async def beat(self) -> None:
+        """Once. Never raises KVAway."""
+        now_s = monotonic_s()
+        for name, share in list(self.shares.items()):
+            share.own.advance(now_s)
+            if share.is_idle:
+                del self.shares[name]
+        busy = list(self.shares.items())
+        try:
+            for at in range(0, max(len(busy), 1), _CHUNK):
+                async with self._line:
+                    await self._contact(dict(busy[at : at + _CHUNK]), fetch=False)
+        except KVAway:
+            self._went_away()
+
+    async def _contact(self, shares: Mapping[str, Share], *, fetch: bool) -> None:
+        """One round trip for many counters; one at a time. Raises KVAway."""
+        asked_s = monotonic_s()
+        args: list[Arg] = [self._holder, self._marker, int(HOLDER_TTL_S * 1000), int(RECOVERY_S * 1000)]
+        told: list[tuple[int, int]] = []
+        for share in shares.values():
+            spent, keep, want = share.spent, _kept(share, asked_s, fetch=fetch), _wanted(share) if fetch else 0
+            share.left = keep  # what is kept may be spent while the answer is on its way
+            told.append((spent, keep))
+            window_ms, lease_ms = int(share.own.window_s * 1000), int(share.lease_s * 1000)
+            args += (share.limit, window_ms, lease_ms, share.bucket, share.granted, spent, keep, share.need, share.one, want)
+        self.trips += 1
+        answer = await self._store.run(LEASE_SCRIPT, [_TAG + "marker", _TAG + "holders", *[_TAG + name for name in shares]], args)
+        now_s = monotonic_s()
+        self.holders = max(answer[1], 1)
+        for place, (share, (spent, keep)) in enumerate(zip(shares.values(), told, strict=True)):
+            bucket, extra, used, pause_ms = answer[2 + 4 * place : 6 + 4 * place]
+            share.spent -= spent
+            share.left += extra
+            share.granted, share.bucket = keep + extra, bucket
+            share.expires_s = asked_s + share.lease_s
+            share.low = share.left // 4 if extra else -1
+            if fetch:
+                share.fetched_s = now_s
+            if pause_ms:
+                share.refused_amount, share.retry_at_s = share.one, now_s + pause_ms / 1000
+                share.refused_until_s = now_s + min(pause_ms / 1000, share.lease_s / 2)
+            share.met(now_s, self.holders, used)
+        self._answered(answer[0], {id(share): spent for share, (spent, _) in zip(shares.values(), told, strict=True)})
+
+    def _went_away(self) -> None:
+        if not self.away:
+            _log.warning("the shared store of limits is away: every worker goes on with its part of each limit")
+        self.away = True
+
+    def _answered(self, marker: int, told: Mapping[int, int]) -> None:
+        """After an answer. A marker other than ours: the store has lost its data, and what is still in our windows counts as not told."""
+        if self.away:
+            _log.info("the shared store of limits is back")
+        self.away = False
+        lost, self._marker = self._marker not in (0, marker), marker
+        if not lost:
+            return
+        _log.warning("the shared store of limits has lost its data: it is told what was let in")
+        now_s = monotonic_s()
+        for share in self.shares.values():
+            used = int(share.own.advance(now_s))
+            if id(share) in told:
+                share.spent = used - told[id(share)]
+            else:
+                share.spent, share.left, share.granted = used, 0, 0
+        spawn(self.beat(), name="limits-tell-again")
+
+
+def _kept(share: Share, now_s: float, *, fetch: bool) -> int:
+    """The units of the lease that are not given back: all when more are fetched, later twice what was spent since the last contact."""
+    if now_s >= share.expires_s:
+        return 0
+    if fetch or now_s - share.fetched_s < share.lease_s / 4:
+        return share.left
+    return min(share.left, max(2 * share.spent, 0))
+
+
+def _wanted(share: Share) -> int:
+    return max(CALLS_PER_LEASE * share.one, 2 * share.spent)
