@@ -9,12 +9,16 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import SimpleNamespace, TracebackType
 from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 from yarl import URL
 
 from neuroroute.adapters.demo import SCHEME, DemoLane
+from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.lane_base import KEEPALIVE_S, MAX_ANSWER_BYTES, MAX_HEAD_BYTES, Lane, UpstreamResponse
+from neuroroute.adapters.lane_coding import decoded
 from neuroroute.core.errors import ConnectFailed, NeuroRouteError, UpstreamBroken, UpstreamTimeout
 from neuroroute.core.types import Timeouts, UpstreamRequest
 
@@ -35,7 +39,8 @@ class Opening:
         self._lane, self._request, self._timeouts = lane, request, timeouts
 
     async def __aenter__(self) -> UpstreamResponse:
-        self._response = await self._lane.send(self._request, self._timeouts)
+        response = await self._lane.send(self._request, self._timeouts)
+        self._response = decoded(response) if "content-encoding" in response.headers else response
         return self._response
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -43,26 +48,54 @@ class Opening:
 
 
 class Transport:
-    """Chooses the lane by the URL's scheme: `demo:` stays in the process, `web` takes the rest."""
+    """
+    Chooses the way to a provider.
 
-    def __init__(self, web: Lane | None = None, demo: Lane | None = None) -> None:
-        self._web: Lane = web or SessionLane()
+    `demo:` URLs stay in the process; the own lane takes what it speaks; aiohttp's client takes what goes through a proxy, and the rest.
+    proxies: scheme -> proxy URL; default: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY say. Nothing on this machine is asked
+    through a proxy.
+    """
+
+    def __init__(self, web: Lane | None = None, demo: Lane | None = None, proxies: Mapping[str, str] | None = None) -> None:
+        self._proxies = dict(getproxies() if proxies is None else proxies) if web is None else {}
+        self._odd: Lane = web or SessionLane(self._proxies)
+        self._web: Lane = web or HttpLane()
         self._demo: Lane = demo or DemoLane()
 
     def open(self, request: UpstreamRequest, timeouts: Timeouts) -> Opening:
         """`async with transport.open(request, timeouts) as response:`"""
-        return Opening(self._demo if request.url.startswith(_DEMO) else self._web, request, timeouts)
+        url = request.url
+        if url.startswith(_DEMO):
+            lane = self._demo
+        elif HttpLane.speaks(request) and not (self._proxies and _proxy_for(url, self._proxies)):
+            lane = self._web
+        else:
+            lane = self._odd
+        return Opening(lane, request, timeouts)
 
     async def close(self) -> None:
-        await self._web.close()
-        await self._demo.close()
+        for lane in (self._web, self._odd, self._demo):
+            await lane.close()
+
+
+def _proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
+    """The proxy that `url` is to be asked through, if any."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is None or host in ("localhost", "::1") or host.startswith("127."):
+        return None
+    direct = [name.strip().lstrip(".").lower() for name in proxies.get("no", "").split(",") if name.strip()]
+    if any(name == "*" or host == name or host.endswith("." + name) for name in direct):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 class SessionLane:
-    """HTTP by aiohttp's ClientSession: pooled; no cookies, no redirects, no decompression, no proxies from the environment."""
+    """HTTP by aiohttp's ClientSession: pooled; no cookies, no redirects, no decompression, no .netrc. The reference of what a lane promises."""
 
-    def __init__(self, ssl: bool = True) -> None:
-        self._ssl = ssl
+    def __init__(self, proxies: Mapping[str, str] | None = None) -> None:
+        self._proxies = proxies or {}
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -73,7 +106,7 @@ class SessionLane:
             trace.on_connection_reuseconn.append(_connected)
             trace.on_request_chunk_sent.append(_connected)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=self._ssl),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
@@ -103,6 +136,7 @@ class SessionLane:
                     data=body,
                     headers=headers,
                     allow_redirects=False,
+                    proxy=_proxy_for(request.url, self._proxies) if self._proxies else None,
                     trace_request_ctx=clock,
                 )
         except TimeoutError as error:
@@ -171,7 +205,7 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
 def _mapped(error: aiohttp.ClientError, body: "bytes | _Body") -> NeuroRouteError:
     if isinstance(body, _Body) and body.failure is not None:
         return body.failure
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.InvalidURL)):
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL)):
         return ConnectFailed("could not connect to the provider")
     return UpstreamBroken("the provider broke the connection")
 

@@ -1,7 +1,9 @@
 """Every lane to providers keeps the same promises: these tests run over each of them."""
 
 import asyncio
+import gzip
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -405,3 +407,75 @@ async def test_a_header_can_not_be_smuggled(transport: Transport, provider: Upst
         async with transport.open(post(provider, x_evil="1\r\nx-admin: yes"), Timeouts()):
             pass
     assert provider.seen == []
+
+
+@pytest.mark.parametrize("stream_it", [False, True])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_an_answer_that_is_compressed_all_the_same(transport: Transport, provider: Upstream, coding: str, stream_it: bool) -> None:
+    data = b"".join(b'data: {"n":%d}\n\n' % at for at in range(5000))
+    packed = gzip.compress(data) if coding == "gzip" else zlib.compress(data)
+    pieces = [packed[at : at + 999] for at in range(0, len(packed), 999)]
+    provider.will(stream(*pieces, content_encoding=coding) if stream_it else whole(packed, content_encoding=coding))
+    async with transport.open(post(provider), Timeouts()) as response:
+        assert "content-encoding" not in response.headers and "content-length" not in response.headers
+        assert (await drained(response) if stream_it else await response.read()) == data
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"x" * 1000)[:-9], b"not gzip at all", b""])
+async def test_an_answer_that_is_compressed_badly(transport: Transport, provider: Upstream, body: bytes) -> None:
+    provider.will(whole(body, content_encoding="gzip"))
+    with pytest.raises(UpstreamBroken):
+        async with transport.open(post(provider), Timeouts()) as response:
+            await response.read()
+
+
+async def test_a_compressed_answer_has_the_same_bound(transport: Transport, provider: Upstream) -> None:
+    provider.will(whole(gzip.compress(bytes(65 << 20)), content_encoding="gzip"))
+    with pytest.raises(UpstreamBroken, match="too large"):
+        async with transport.open(post(provider), Timeouts()) as response:
+            await response.read()
+
+
+async def test_other_codings_pass(transport: Transport, provider: Upstream) -> None:
+    provider.will(whole(b"\x0b\x02\x80hello\x03", content_encoding="br"))
+    async with transport.open(post(provider), Timeouts()) as response:
+        assert response.headers["content-encoding"] == "br"
+        assert await response.read() == b"\x0b\x02\x80hello\x03"
+
+
+async def test_through_a_proxy(provider: Upstream) -> None:
+    """The provider plays the proxy: it sees whole URLs."""
+    transport = Transport(proxies={"http": f"127.0.0.1:{provider.port}", "no": "direct.invalid"})
+    provider.will(whole(b"ok"), whole(b"here"))
+    async with transport.open(UpstreamRequest("http://api.invalid/v1/x?a=1", {}, b"{}"), Timeouts()) as response:
+        assert await response.read() == b"ok"
+    assert (provider.seen[0].headers["host"], provider.seen[0].path) == ("api.invalid", "/v1/x")
+    async with transport.open(UpstreamRequest(provider.base_url, {}, b"{}"), Timeouts()) as response:
+        assert await response.read() == b"here"
+    assert provider.seen[1].headers["host"] == f"127.0.0.1:{provider.port}"
+    with pytest.raises(ConnectFailed):
+        async with transport.open(UpstreamRequest("http://direct.invalid/", {}, b"{}"), Timeouts()):
+            pass
+    await transport.close()
+
+
+async def test_a_proxy_that_refuses(provider: Upstream) -> None:
+    transport = Transport(proxies={"https": provider.url})
+    provider.will(whole(b"no", 407))
+    with pytest.raises(ConnectFailed):
+        async with transport.open(UpstreamRequest("https://api.invalid/", {}, b"{}"), Timeouts()):
+            pass
+    assert provider.seen[0].method == "CONNECT"
+    await transport.close()
+
+
+async def test_what_the_own_lane_does_not_speak_goes_by_the_other(provider: Upstream) -> None:
+    transport = Transport(proxies={})
+    provider.will(whole(b"", x_thing="1"), whole(b"ok"))
+    async with transport.open(UpstreamRequest(provider.base_url, {}, b"", method="HEAD"), Timeouts()) as response:
+        assert (response.headers["x-thing"], await response.read()) == ("1", b"")
+    url = provider.base_url.replace("http://", "http://user:pass@")
+    async with transport.open(UpstreamRequest(url, {}, b""), Timeouts()) as response:
+        assert await response.read() == b"ok"
+    assert provider.seen[1].headers["authorization"].startswith("Basic ")
+    await transport.close()
