@@ -13,6 +13,7 @@ class Gate(StrEnum):
     """Facts that close a model for a call."""
 
     KIND = "kind"  # not made for this endpoint
+    ENDPOINT = "endpoint"  # its provider does not serve this endpoint, and nobody translates it
     ACCESS = "access"  # the key may not use it
     ALLOW = "allow"  # not in the caller's allow list
     DENY = "deny"  # in the caller's deny list
@@ -42,11 +43,6 @@ class Bounds:
     max_latency_ms: float | None = None
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
-
-    @property
-    def sets_figures(self) -> bool:
-        """Whether quality, cost or time is bounded."""
-        return self.max_cost_usd is not None or self.max_latency_ms is not None or self.quality_floor is not None
 
 
 NO_BOUNDS = Bounds()

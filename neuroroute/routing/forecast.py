@@ -8,7 +8,7 @@ Length: a table per label, replaced by what models really write (`Lengths`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,14 +71,6 @@ def prompt_of(seen: Classification, mean_difficulty: Mapping[str, float] | None 
             for place, share in kept
         )
     )
-
-
-def success(against: Sequence[float], prompt: Prompt) -> float:
-    """P(good answer), 0..1, of a model with these prior odds."""
-    probability = 0.0
-    for place, share, shift in prompt.shares:
-        probability += share / (1.0 + shift * against[place])
-    return probability
 
 
 def prior_speed(model: Model) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from typing import Final
 from neuroroute.core.config import Config, ModelConfig, PolicyConfig, ProviderConfig
 from neuroroute.core.settings import Settings
 from neuroroute.core.types import Dialect, Model, Protocol, Provider, Timeouts
-from neuroroute.routing.catalog import Catalog, DeclaredModel, DeclaredPolicy, build_catalog
+from neuroroute.routing.build import DeclaredModel, DeclaredPolicy, build_catalog
+from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.rules import rule_of
 
 DEMO: Final = "demo"

@@ -24,6 +24,7 @@ from neuroroute.routing.strategies import STRATEGIES, Field, Present, escalate, 
 UNREAD: Final = Classification("chat", 0.0, 0.35, "und", frozenset(), 0, abstained=True)
 """Stands in where a call was not classified."""
 _KINDS: Final = {Dialect.EMBEDDINGS: "embedding"}
+_UNTRANSLATED: Final = frozenset({Dialect.COMPLETIONS, Dialect.EMBEDDINGS, Dialect.PASS})
 _BOUND_GATES: Final = frozenset({Gate.ALLOW, Gate.DENY, Gate.PRICE, Gate.COST})
 """The caller's own bounds: the only gates that a named model has to pass. What it can do, its provider says best."""
 
@@ -50,7 +51,7 @@ class Router:
         policy = catalog.auto_policy(name)
         if not catalog.may_name(name, question.principal.allowed_models):
             if policy is None:
-                catalog.find(name)  # a name that does not exist is unknown, not forbidden
+                catalog.find(name, question.principal.allowed_models)  # a name that does not exist is unknown, not forbidden
             raise Forbidden(f"This key may not use the model {name or 'auto'!r}.", param="model")
         seen_or = seen or UNREAD
         rule = self._rule(question, seen_or, catalog, named=policy is None) if catalog.rules else None
@@ -58,7 +59,13 @@ class Router:
             chain = self._chain(catalog.find(rule.use), question, seen_or, catalog, rule.text)
             return replace(chain, reason=f"rule: {_plain(rule.text)}", rule=rule.text)
         if policy is None and rule is None:
-            return self._chain(catalog.find(name), question, seen_or, catalog, f"alias {name}" if name in catalog.aliases else "named")
+            return self._chain(
+                catalog.find(name, question.principal.allowed_models),
+                question,
+                seen_or,
+                catalog,
+                f"alias {name}" if name in catalog.aliases else "named",
+            )
         if rule is not None:
             policy = rule.policy or catalog.auto_policy(rule.use)
         elif question.bounds.policy is not None:
@@ -109,6 +116,7 @@ class Router:
             seen,
             bounds,
             _KINDS.get(question.dialect, "chat"),
+            question.dialect if question.dialect in _UNTRANSLATED else None,
             question.max_output_tokens,
             access,
             catalog.matching(bounds.allow) if bounds.allow else None,

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from neuroroute.core.types import Classification
+from neuroroute.core.types import Classification, Dialect
 from neuroroute.core.value import AIMS, Aim, utilities_of
 from neuroroute.routing.catalog import Entry
 from neuroroute.routing.decision import Bounds, Candidate, Gate, Thread
 from neuroroute.routing.forecast import Lengths, prompt_of
-from neuroroute.routing.health import Health
+from neuroroute.routing.health import Health, Latency
 
 STRATEGIES: Final[Mapping[str, tuple[Aim, str]]] = {
     "cheap": (AIMS["cheap"], "least cost above the quality floor"),
@@ -44,17 +44,30 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What narrows the choice. access, allow, deny: names of targets; None = all (access, allow)."""
+    """
+    What narrows the choice.
+
+    access, allow, deny: names of targets; None = all (access, allow). spoken: a dialect that the provider itself must speak, since nobody
+    translates it.
+    """
 
     seen: Classification
     bounds: Bounds
     kind: str = "chat"
+    spoken: Dialect | None = None
     max_output_tokens: int | None = None
     access: frozenset[str] | None = None
     allow: frozenset[str] | None = None
     deny: frozenset[str] = frozenset()
     cached_target: str = ""
     cached_tokens: int = 0
+
+    @property
+    def listed(self) -> frozenset[str] | None:
+        """What both lists leave; None = all."""
+        if self.access is None or self.allow is None:
+            return self.allow if self.access is None else self.access
+        return self.access & self.allow
 
 
 def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candidate]:
@@ -64,7 +77,11 @@ def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candi
     usual_tokens, ratio = present.lengths.of_label(seen.label), present.lengths.ratio
     glance, now_s, kind = present.health.glance, present.now_s, what.kind
     asked_tokens = math.inf if asked is None else asked
-    narrowed = what.access is not None or what.allow is not None or bool(what.deny) or bounds.sets_figures
+    listed = what.listed
+    least_quality = -1.0 if bounds.quality_floor is None else bounds.quality_floor
+    most_cost = math.inf if bounds.max_cost_usd is None else bounds.max_cost_usd * 1e9
+    costly = 0.0 if bounds.max_cost_usd is None else math.inf  # what an unknown price is taken for where money is bounded
+    always = what.spoken is not None or bounds.max_latency_ms is not None
     weighed: list[Candidate] = []
     for entry in entries:
         key, against, abilities, window, most, rates, reasoning, ttft_ms, pace = entry.card
@@ -85,24 +102,30 @@ def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candi
             ttft_ms, pace = live.ttft_ms or ttft_ms, live.tokens_per_s or pace
         candidate = Candidate(entry, quality, output, cost, ttft_ms + 1000.0 * output / pace)
         if (
-            narrowed
+            always
+            or (listed is not None and key not in listed)
+            or key in what.deny
+            or quality < least_quality
+            or (costly if cost is None else cost) > most_cost
             or (needs and not needs <= abilities)
             or tokens + (output if asked is None else asked) > window
             or (asked is not None and asked > most)
             or refused_s > 0.0
             or entry.target.model.kind != kind
         ):
-            candidate.closed = _gates(entry, candidate, what, refused_s)
+            candidate.closed = _gates(entry, candidate, what, refused_s, live)
         weighed.append(candidate)
     return weighed
 
 
-def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float) -> tuple[Gate, ...]:
+def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float, live: Latency | None) -> tuple[Gate, ...]:
     """Which gates close a model; called only where one may."""
     key, card, bounds, asked = entry.key, entry.card, what.bounds, what.max_output_tokens
     closed: list[Gate] = []
     if entry.model.kind != what.kind:
         closed.append(Gate.KIND)
+    if what.spoken is not None and what.spoken not in entry.target.provider.speaks:
+        closed.append(Gate.ENDPOINT)
     if what.access is not None and key not in what.access:
         closed.append(Gate.ACCESS)
     if what.allow is not None and key not in what.allow:
@@ -122,7 +145,8 @@ def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float) ->
             closed.append(Gate.PRICE)
         elif candidate.cost_nanousd > bounds.max_cost_usd * 1e9:
             closed.append(Gate.COST)
-    if bounds.max_latency_ms is not None and candidate.latency_ms > bounds.max_latency_ms:
+    slow_ms = max(live.ttft_p95_ms - live.ttft_ms, 0.0) if live is not None else 0.0  # a bound has to hold on bad days too
+    if bounds.max_latency_ms is not None and candidate.latency_ms + slow_ms > bounds.max_latency_ms:
         closed.append(Gate.LATENCY)
     if bounds.quality_floor is not None and candidate.quality < bounds.quality_floor:
         closed.append(Gate.QUALITY)

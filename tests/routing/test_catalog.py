@@ -6,7 +6,8 @@ import pytest
 
 from neuroroute.core.errors import UnknownModel
 from neuroroute.core.types import Dialect, Model, Price, Protocol, Provider
-from neuroroute.routing.catalog import Catalog, CatalogHolder, DeclaredModel, DeclaredPolicy, build_catalog
+from neuroroute.routing.build import DeclaredModel, DeclaredPolicy, build_catalog
+from neuroroute.routing.catalog import Catalog, CatalogHolder
 from neuroroute.routing.facts import facts_of
 from neuroroute.routing.rules import rule_of
 from tests.support.offers import NOTHING_KNOWN, model, provider
@@ -55,6 +56,12 @@ def test_an_unknown_name_is_told_with_the_nearest(name: str) -> None:
     assert fault.value.param == "model" and len(fault.value.message) < 1500
     if name == "gpt-4":
         assert "gpt-4o" in fault.value.message
+
+
+def test_hints_name_nothing_that_the_key_may_not_use() -> None:
+    with pytest.raises(UnknownModel) as fault:
+        hosted(aliases={"gpt-secret-project": ["gpt-4o"]}).find("gpt-secret", frozenset({"claude-opus"}))
+    assert "secret-project" not in fault.value.message
 
 
 def test_auto_names_and_the_dial() -> None:
@@ -128,6 +135,7 @@ def test_allow_lists() -> None:
         return [catalog.may_name(name, frozenset(allowed)) for name in sent]
 
     assert may({"gpt-4o"}, "gpt-4o", "openai/gpt-4o", "claude-opus", "fast", "mixed", "auto") == [True, True, False, True, False, True]
+    assert may({"gpt-4o"}, "neuroroute/gpt-4o", "neuroroute/claude-opus") == [True, False]
     assert may({"anthropic/*"}, "claude-opus", "gpt-4o", "auto") == [True, False, True]
     assert may({"gpt-*"}, "gpt-4o-2024-08-06", "claude-opus") == [True, False]
     assert may({"auto"}, "auto", "", "auto:best", "neuroroute/auto", "gpt-4o") == [True, True, True, True, False]

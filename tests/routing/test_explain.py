@@ -6,7 +6,7 @@ import pytest
 
 from neuroroute.core.errors import ConnectFailed
 from neuroroute.core.jsonbytes import dumps, loads
-from neuroroute.routing.catalog import build_catalog
+from neuroroute.routing.build import build_catalog
 from neuroroute.routing.decision import Candidate, Question
 from neuroroute.routing.explain import explain, to_win
 from neuroroute.routing.forecast import Lengths

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from neuroroute.classifier.success import success
 from neuroroute.core.errors import BadRequest, ConnectFailed, Forbidden, Unavailable, UnknownModel, UpstreamLimited
-from neuroroute.core.types import Classification, Dialect
-from neuroroute.routing.catalog import Catalog, DeclaredPolicy, build_catalog
+from neuroroute.core.types import LABELS, Classification, Dialect
+from neuroroute.routing.build import DeclaredPolicy, build_catalog
+from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.decision import NO_BOUNDS, Bounds, Decision, Gate, Question, Thread
 from neuroroute.routing.health import Health
 from neuroroute.routing.router import Router
@@ -229,6 +231,42 @@ def test_embeddings_choose_among_embedding_models() -> None:
     )
     assert ask("auto", catalog=catalog, dialect=Dialect.EMBEDDINGS).targets[0].name == "one/vectors"
     assert ask("auto", catalog=catalog).targets[0].name == "one/chat"
+
+
+def test_an_endpoint_that_nobody_translates_needs_a_provider_that_has_it() -> None:
+    claude = dataclasses.replace(provider("claude"), speaks=frozenset({Dialect.MESSAGES, Dialect.PASS}))
+    catalog = build_catalog(
+        {"claude": claude, "one": provider("one")}, [model("opus", 0.95, at="claude"), model("plain", 0.7)], known=NOTHING_KNOWN
+    )
+    assert ask("auto:best", catalog=catalog, dialect=Dialect.CHAT).chosen.model.name == "opus"
+    assert ask("auto:best", catalog=catalog, dialect=Dialect.COMPLETIONS).chosen.model.name == "plain"
+    only = build_catalog({"claude": claude}, [model("opus", 0.95, at="claude")], known=NOTHING_KNOWN)
+    with pytest.raises(BadRequest, match="endpoint closed opus"):
+        ask("auto", catalog=only, dialect=Dialect.COMPLETIONS)
+
+
+def test_a_latency_bound_looks_at_bad_days_too() -> None:
+    catalog = build_catalog({"one": provider("one")}, [model("steady"), model("shaky")], known=NOTHING_KNOWN)
+    health = Health()
+    for step in range(400):
+        for name, first_s in (("one/steady", 1.0), ("one/shaky", 5.0 if step % 10 == 0 else 0.5)):
+            attempt = health.admit(name, float(step))
+            attempt.first_byte(step + first_s)
+            attempt.succeeded(step + first_s + 1.0, output_tokens=1_001)
+    decision = ask("auto", catalog=catalog, router=Router(health), bounds=Bounds(max_latency_ms=3_000))
+    assert [target.name for target in decision.targets] == ["one/steady"]
+
+
+def test_the_forecast_is_the_one_that_the_classifier_was_evaluated_with() -> None:
+    """Both floors state the formula; neither may import the other."""
+    uneven = dataclasses.replace(SMALL, quality={"default": 0.6, "code": 0.9, "math": 0.3})
+    catalog = build_catalog({"one": provider("one")}, [uneven], known=NOTHING_KNOWN)
+    means = {label: 0.2 + 0.03 * place for place, label in enumerate(LABELS)}
+    for difficulty in (0.0, 0.3, 0.8):
+        said = dataclasses.replace(seen(difficulty=difficulty), posterior=(0.5, 0.3, 0.2, *[0.0] * 10))
+        decision = ask("auto", said, catalog, router=Router(Health(), mean_difficulty=means))
+        evaluated = success(uneven.quality, said.posterior, difficulty, mean_difficulty=means)
+        assert decision.candidates[0].quality == pytest.approx(evaluated, abs=1e-6)
 
 
 def test_a_call_that_was_not_classified_is_treated_as_unknown_work() -> None:

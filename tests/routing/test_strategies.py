@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from neuroroute.core.errors import UpstreamLimited
 from neuroroute.core.types import ABILITIES, LABELS, Classification
 from neuroroute.core.value import AIMS, aim_of_dial
-from neuroroute.routing.catalog import Catalog, DeclaredModel, build_catalog
+from neuroroute.routing.build import DeclaredModel, build_catalog
+from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.decision import Bounds, Candidate, Gate, Thread
 from neuroroute.routing.forecast import Lengths
 from neuroroute.routing.health import Health

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from neuroroute.core.types import LABELS, Classification, Price, Principal, Protocol, Provider, Role
-from neuroroute.routing.catalog import DeclaredModel
+from neuroroute.routing.build import DeclaredModel
 from neuroroute.routing.facts import KnownModels
 
 NOTHING_KNOWN = KnownModels({}, {}, "2026-11-23")
