@@ -88,11 +88,13 @@ def build_catalog(
         if is_auto(alias):
             raise ValueError(f"alias {alias}: the name is taken by the router")
         chains[alias] = tuple(target for name in members for target in _refer(name, entries, by_key, chains, f"alias {alias}", warnings))
-    fallbacks: dict[str, tuple[Target, ...]] = {}
-    for spec in declared:
-        if spec.fallbacks:
-            chain = [target for name in spec.fallbacks for target in _refer(name, entries, by_key, chains, f"model {spec.name}", warnings)]
-            fallbacks[f"{spec.provider}/{spec.name}"] = tuple(chain)
+    fallbacks = {
+        f"{spec.provider}/{spec.name}": tuple(
+            target for name in spec.fallbacks for target in _refer(name, entries, by_key, chains, f"model {spec.name}", warnings)
+        )
+        for spec in declared
+        if spec.fallbacks
+    }
     aims = {name: Policy(name, aim) for name, aim in AIMS.items()}
     aims |= {name: _policy(name, policy) for name, policy in (policies or {}).items()}
     for place, rule in enumerate(rules, 1):
@@ -102,13 +104,8 @@ def build_catalog(
             _refer(rule.use, entries, by_key, chains, f"rule {place}", warnings)
     if default_policy not in aims:
         raise ValueError(f"routing.policy: {default_policy} is not known; known are {', '.join(aims)}")
-    baseline: Target | None = None
-    if baseline_model:
-        baseline = next(iter(_refer(baseline_model, entries, by_key, chains, "routing.baseline_model", warnings)), None)
-    by_kind: dict[str, list[Entry]] = {}
-    for entry in by_key.values():
-        if entry.auto:
-            by_kind.setdefault(entry.model.kind, []).append(entry)
+    named = _refer(baseline_model, entries, by_key, chains, "routing.baseline_model", warnings) if baseline_model else ()
+    by_kind = _by_kind(by_key.values())
     return Catalog(
         providers=dict(providers),
         entries=entries,
@@ -117,13 +114,22 @@ def build_catalog(
         policies=aims,
         rules=tuple(rules),
         default_policy=default_policy,
-        baseline=baseline or _best(by_kind.get("chat", [])),
+        baseline=named[0] if named else _best(by_kind.get("chat", ())),
         default_provider=_default_provider(providers),
         version=_version(entries, {**chains, **fallbacks}, aims, rules, default_policy, baseline_model),
         warnings=tuple(warnings),
         _by_key=by_key,
-        _by_kind={kind: tuple(some) for kind, some in by_kind.items()},
+        _by_kind=by_kind,
     )
+
+
+def _by_kind(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
+    """What `auto` chooses among, by kind."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.auto:
+            found.setdefault(entry.model.kind, []).append(entry)
+    return {kind: tuple(some) for kind, some in found.items()}
 
 
 def _policy(name: str, policy: DeclaredPolicy) -> Policy:

@@ -5,6 +5,7 @@ Providers come as the configuration's layers have them; without a single one the
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from neuroroute.core.config import Config, ModelConfig, PolicyConfig, ProviderConfig
@@ -72,7 +73,7 @@ def catalog_of(config: Config, settings: Settings, discovered: Mapping[str, Sequ
         providers.pop(DEMO, None)
     providers |= real
     declared = [_model(name, given, providers) for name, given in config.models.items() if given.enabled and given.provider in providers]
-    return build_catalog(
+    catalog = build_catalog(
         providers,
         declared,
         aliases=config.aliases,
@@ -82,6 +83,8 @@ def catalog_of(config: Config, settings: Settings, discovered: Mapping[str, Sequ
         baseline_model=config.routing.baseline_model,
         discovered=discovered,
     )
+    chosen = providers.get(config.routing.default_provider or "")
+    return catalog if chosen is None else replace(catalog, default_provider=chosen)
 
 
 def _model(name: str, given: ModelConfig, providers: Mapping[str, Provider]) -> DeclaredModel:
