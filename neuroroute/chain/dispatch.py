@@ -13,12 +13,13 @@ from typing import Final
 from neuroroute.adapters import translator_for
 from neuroroute.adapters.base import StreamTranslator, Translator
 from neuroroute.adapters.transport import UpstreamResponse
+from neuroroute.adapters.upstream import shown_headers
 from neuroroute.chain.call import Call, Tried
 from neuroroute.chain.meter import delivered
 from neuroroute.chain.services import Services
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NeuroRouteError, Retry, Unavailable, UpstreamBroken, UpstreamError
-from neuroroute.core.types import Reply, Target
+from neuroroute.core.types import Dialect, Reply, Target
 from neuroroute.routing.health import Attempt
 
 _BACKOFF_S: Final = 0.1  # mean of the pause before the second try of the same target, by full jitter. Guess.
@@ -26,14 +27,21 @@ _MAX_PAUSE_S: Final = 2.0  # a provider's longer Retry-After is passed on to the
 
 
 class Streaming:
-    """An answer that has begun. `first` goes out first, then what `next` gives; once `done` is true nothing follows."""
+    """
+    An answer that has begun. `first` goes out first, then what `next` gives; once `done` is true nothing follows.
 
-    __slots__ = ("_call", "_response", "_translator", "done", "first")
+    status, headers: of the answer, where they are not those of every event stream.
+    """
+
+    __slots__ = ("_call", "_response", "_translator", "done", "first", "headers", "status")
 
     def __init__(self, call: Call, response: UpstreamResponse, translator: StreamTranslator) -> None:
         self._call, self._response, self._translator = call, response, translator
         self.done = False
         self.first = b""
+        self.status, self.headers = response.status, {}
+        if call.dialect is Dialect.PASS:
+            self.headers = shown_headers(response.headers)
 
     async def next(self) -> bytes:
         """The client's next bytes; empty only when the end of the answer brings none. Raises UpstreamError."""
@@ -52,11 +60,11 @@ class Streaming:
         """What was used so far goes to the call: as reported, or counted from the delivered text where nothing was reported."""
         call = self._call
         call.usage, call.finish_reason = self._translator.usage, self._translator.finish_reason
-        if call.usage.source == "none":
+        if call.usage.source == "none" and call.dialect is not Dialect.PASS:
             call.usage = delivered(call, self._translator.text())
 
     def failure(self, error: NeuroRouteError) -> bytes:
-        """The event that tells the client of a failure inside the stream."""
+        """The event that tells the client of a failure inside the stream; empty where the stream has no events."""
         return self._translator.failure(error)
 
 
@@ -102,6 +110,8 @@ class dispatch:
 
     def _may_retry(self, again: bool) -> bool:
         call, s = self._call, self._s
+        if call.dialect is Dialect.PASS:  # a body that went by is gone, and what such a path does twice nobody knows
+            return False
         if len(call.tried) > s.settings.upstream_max_retries:
             return False
         if again and call.headers.get("x-stainless-retry-count", "0") != "0":
@@ -145,17 +155,31 @@ class dispatch:
         assert call.client is not None
         if response.status >= 300:
             raise translator.error(response.status, response.headers, await response.read())
-        if call.client.stream and "text/event-stream" in response.headers.get("content-type", "text/event-stream"):
-            stream = Streaming(call, response, translator.stream(call.client, target))
-            stream.first = await stream.next()
-            self._streaming = stream
-            return stream
+        if call.dialect is Dialect.PASS and not _is_small_json(response):
+            return await self._begun(response, translator, target)
+        if (
+            call.client.stream
+            and call.dialect is not Dialect.PASS
+            and "text/event-stream" in response.headers.get("content-type", "text/event-stream")
+        ):
+            return await self._begun(response, translator, target)
         reply = translator.whole(call.client, target, response.status, response.headers, await response.read())
-        if call.client.stream:  # an error in a 200 was raised just now; any other whole answer is not what was asked for either
+        if (
+            call.client.stream and call.dialect is not Dialect.PASS
+        ):  # an error in a 200 was raised just now; any other whole answer is not what was asked for either
             raise UpstreamBroken("the provider answered with a whole body where a stream was asked for")
         call.finish_reason = reply.finish_reason
-        call.usage = reply.usage if reply.usage.source != "none" else delivered(call, reply.body.decode("utf-8", "replace"))
+        call.usage = reply.usage
+        if reply.usage.source == "none" and call.dialect is not Dialect.PASS:
+            call.usage = delivered(call, reply.body.decode("utf-8", "replace"))
         return reply
+
+    async def _begun(self, response: UpstreamResponse, translator: Translator, target: Target) -> Streaming:
+        assert self._call.client is not None
+        stream = Streaming(self._call, response, translator.stream(self._call.client, target))
+        stream.first = await stream.next()
+        self._streaming = stream
+        return stream
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         stream, attempt, now_s = self._streaming, self._attempt, monotonic_s()
@@ -174,6 +198,15 @@ class dispatch:
         response, self._response = self._response, None
         if response is not None:
             response.close()
+
+
+_SMALL_JSON_BYTES: Final = 1 << 20
+
+
+def _is_small_json(response: UpstreamResponse) -> bool:
+    """What is read whole on a path that is only passed on: everything else goes through piece by piece."""
+    length = response.headers.get("content-length", "0")
+    return "json" in response.headers.get("content-type", "json") and length.isdigit() and int(length) <= _SMALL_JSON_BYTES
 
 
 def _pause_s(error: UpstreamError) -> float:

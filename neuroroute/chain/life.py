@@ -22,12 +22,12 @@ from neuroroute.chain.call import Call
 from neuroroute.chain.classify import classify
 from neuroroute.chain.dispatch import Streaming, dispatch
 from neuroroute.chain.parse import parse
-from neuroroute.chain.plan import plan
+from neuroroute.chain.plan import plan, plan_pass
 from neuroroute.chain.rate_limit import rate_limit
 from neuroroute.chain.services import Services
 from neuroroute.chain.settle import settle
 from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError
-from neuroroute.core.types import Reply
+from neuroroute.core.types import Dialect, Reply
 
 
 class Sink(Protocol):
@@ -37,6 +37,7 @@ class Sink(Protocol):
     async def start(self, headers: Mapping[str, str], status: int = 200) -> None: ...
     async def write(self, chunk: bytes) -> None: ...
     async def end(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 async def live(call: Call, sink: Sink, s: Services) -> None:
@@ -83,6 +84,9 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
 
 
 def _decide(call: Call, s: Services) -> None:
+    if call.dialect is Dialect.PASS:
+        plan_pass(call, s)
+        return
     classify(call, s)
     call.lap("classification")
     plan(call, s)
@@ -98,7 +102,7 @@ def _whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
 
 async def _relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None:
     """Every piece goes on as it comes; here too the books are closed before the last one leaves."""
-    await sink.start(replies.stream_headers(call))
+    await sink.start(replies.stream_headers(call, stream.headers), stream.status)
     call.committed = True
     recording = cache.Recording(call, s)
     held = b""  # what waits for the explanation
@@ -137,7 +141,10 @@ async def _refuse(call: Call, error: NeuroRouteError, sink: Sink, stream: Stream
         sink.whole(error.status, replies.error_body(call, error), replies.error_headers(call, error))
     elif stream is not None:
         try:
-            await sink.write(stream.failure(error))
-            await sink.end()
+            if event := stream.failure(error):
+                await sink.write(event)
+                await sink.end()
+            else:
+                sink.abort()  # a clean end would pass for a whole answer
         except ClientGone:
             pass  # the failure is on record already; there is no one left to tell

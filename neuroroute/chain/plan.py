@@ -3,12 +3,40 @@
 from neuroroute.chain import conversation
 from neuroroute.chain.call import NO_STEERING, Call
 from neuroroute.chain.services import Services
+from neuroroute.core.errors import BadRequest, Forbidden, NotFound
+from neuroroute.core.types import Model, Target
+from neuroroute.routing.catalog import is_auto
 from neuroroute.routing.decision import NO_BOUNDS, Bounds, Decision, Question
 
 
 def plan(call: Call, s: Services) -> None:
     """Sets `decision`. Raises UnknownModel, Forbidden, BadRequest when every model is closed, Unavailable when none is healthy."""
     call.decision = decide(call, s)
+
+
+def plan_pass(call: Call, s: Services) -> None:
+    """
+    The plan of a path that is only passed on: the provider of the named model, or the default one where none is named.
+
+    A key that may not use all models must name one: behind a path without a model (files, batches) any model could run.
+    """
+    assert call.principal is not None and call.catalog is not None
+    catalog, allowed = call.catalog, call.principal.allowed_models
+    if call.requested_model:
+        if is_auto(call.requested_model):
+            raise BadRequest("'auto' chooses models for chat, responses, messages and completions; name one here.", param="model")
+        targets = catalog.find(call.requested_model)
+        if not catalog.may_name(call.requested_model, allowed):
+            raise Forbidden(f"This key may not use the model {call.requested_model[:256]!r}.", param="model")
+        reason = "named"
+    else:
+        if allowed is not None:
+            raise Forbidden("This key may use some models only, so it can not call a path without a model.")
+        if catalog.default_provider is None:
+            raise NotFound(f"Invalid URL ({call.method} /v1{call.path[:200]})")
+        targets = (Target(catalog.default_provider, Model("", catalog.default_provider.name, "", kind="none")),)
+        reason = "default provider"
+    call.decision = Decision(call.requested_model, targets, "", reason, catalog_version=catalog.version)
 
 
 def decide(call: Call, s: Services) -> Decision:

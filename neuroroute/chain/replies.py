@@ -1,6 +1,8 @@
 """What every answer carries besides its body: the decision headers, the error bodies of each dialect, and the explanation where it was asked for."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from neuroroute.chain.call import Call
@@ -43,15 +45,15 @@ def _common(call: Call) -> dict[str, str]:
 
 def whole_headers(call: Call, reply: Reply) -> dict[str, str]:
     """Those of a whole answer: what it cost and what it saved stand among them, where prices are known."""
-    headers = _common(call)
+    headers = {**reply.headers, **_common(call)}
     headers["content-type"] = reply.headers.get("content-type", _JSON)
     _money(call, headers)
     return headers
 
 
-def stream_headers(call: Call) -> dict[str, str]:
-    """Those of a stream, known when it begins: what it costs is not."""
-    return _common(call)
+def stream_headers(call: Call, own: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Those of a stream, known when it begins: what it costs is not. own: the stream's, where it is none of events."""
+    return {**own, **_common(call)}
 
 
 def _money(call: Call, headers: dict[str, str]) -> None:

@@ -102,6 +102,9 @@ class _Kept:
     async def end(self) -> None:
         raise AssertionError("a prompt is never streamed")
 
+    def abort(self) -> None:
+        raise AssertionError("a prompt is never streamed")
+
 
 def _answer(call: Call, body: bytes) -> dict[str, Any]:
     message = jsonbytes.loads(body)["choices"][0]["message"]

@@ -132,7 +132,7 @@ async def gateway(
     """
     with tempfile.TemporaryDirectory(prefix="nr-gw-") as folder:
         home = data_dir or Path(folder)
-        given: dict[str, Any] = {"lmstudio_api_url": "http://127.0.0.1:9/v1", "rate_limit_max": 0, "admin_rate_limit_max": 0, **overrides}
+        given: dict[str, Any] = {"rate_limit_max": 0, "admin_rate_limit_max": 0, **overrides}
         settings = core_settings.read({}, database_url=database_url, neuroroute_data_dir=home, **given)
         path = None
         if config is not None:
