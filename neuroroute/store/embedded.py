@@ -23,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class EmbeddedPostgres:
         self._pid = 0
         self._home = Path()
         self._socket_dir = ""
+        self._syncing: threading.Thread | None = None
         self.restarts = 0
 
     @property
@@ -145,6 +147,8 @@ class EmbeddedPostgres:
         """Let go of the server; the last user stops it (fast shutdown: open transactions are rolled back). Blocks."""
         if self._users_lock is None:
             return
+        if self._syncing is not None:
+            self._syncing.join()
         with self._guard():
             try:
                 fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -211,7 +215,7 @@ class EmbeddedPostgres:
             "--locale=C",
             "-A",
             "peer",
-            "--no-instructions",
+            "--no-sync",
         ]
         if install.major >= 17:
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -221,6 +225,10 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             raise EmbeddedFailed(f"initdb failed in {fresh}: {done.stderr.strip() or done.stdout.strip()}")
         fresh.rename(data)
+        if self._settings.get("fsync") != "off":
+            # on a busy disk this takes seconds, and nothing is at stake yet: it goes on beside the start
+            self._syncing = threading.Thread(target=_sync, args=(data, install, account), name="initdb sync", daemon=True)
+            self._syncing.start()
 
     def _launch(self, data: Path, install: Install, account: Account, deadline_s: float) -> None:
         if account.switch and data.stat().st_uid == 0:
@@ -345,6 +353,12 @@ class EmbeddedPostgres:
                             Path(found.socket_dir).rmdir()
                     return
                 time.sleep(0.004)
+
+
+def _sync(data: Path, install: Install, account: Account) -> None:
+    """Bring what initdb wrote to the disk."""
+    command: list[str | Path] = [install.binary("initdb"), "--sync-only", "-D", data]
+    subprocess.run(command, check=False, capture_output=True, cwd="/", env=_environment(), **account.popen())
 
 
 def _environment() -> dict[str, str]:

@@ -37,6 +37,7 @@ Row: TypeAlias = asyncpg.Record
 Result = TypeVar("Result")
 IDLE_MAX_S: Final = 300.0  # a connection above the minimum that nobody used for so long is closed
 PAUSES_S: Final = (0.05, 1.0)  # between attempts to reach a server that is away: the first, the longest
+SLOW_CONNECT_S: Final = 0.25
 HEARTBEAT_S: Final = 2.0
 _log = logging.getLogger("neuroroute.postgres")
 
@@ -292,14 +293,15 @@ class Database:
             raise DatabaseAway("The database connection is closed.")
         if self._away and (self._trying or monotonic_s() < self._try_again_at_s):
             raise DatabaseAway
-        self._trying = True
+        self._trying, began_s = True, monotonic_s()
         try:
             connection = await self._connect()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:  # OSError: TimeoutError too
             self._lost(error)
             raise
         except asyncio.CancelledError:
-            self._lost(None)  # our caller's own deadline: the server did not answer in time
+            if monotonic_s() - began_s > SLOW_CONNECT_S:  # our caller's own deadline, or one that left: then it says nothing of the server
+                self._lost(None)
             raise
         finally:
             self._trying = False
