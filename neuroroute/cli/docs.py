@@ -1,4 +1,8 @@
-"""The generated parts of the documents: the settings table of README.md and deploy/env.example. `--check` only looks whether they are up to date."""
+"""
+The generated parts of the documents: the tables of settings and metrics in README.md, and deploy/env.example.
+
+`--check` only looks whether they are up to date.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -6,12 +10,12 @@ from itertools import groupby
 from pathlib import Path
 
 from neuroroute.core.settings import Entry, table
+from neuroroute.telemetry.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
-BEGIN, END = "<!-- settings: begin (make docs) -->", "<!-- settings: end -->"
 
 
-def markdown() -> str:
+def settings_markdown() -> str:
     """The settings as tables, one for each group."""
     lines = []
     for group, entries in groupby(table(), key=lambda entry: entry.group):
@@ -19,6 +23,23 @@ def markdown() -> str:
         lines += [f"| `{entry.variable}` | {_default(entry)} | {entry.meaning.replace('|', '&#124;')} |" for entry in entries]
         lines.append("")
     return "\n".join(lines)
+
+
+def metrics_markdown() -> str:
+    """The metrics as a table, by the names that Prometheus reads."""
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for metric in METRICS:
+        name = f"{metric.name}_total" if metric.kind == "counter" else metric.name
+        lines.append(f"| `{name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help.replace('|', '&#124;')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _between(text: str, name: str, fresh: str) -> str:
+    """`text` with what stands between the marks of `name` replaced."""
+    begin, end = f"<!-- {name}: begin (make docs) -->", f"<!-- {name}: end -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{fresh}\n{end}{after}"
 
 
 def _default(entry: Entry) -> str:
@@ -41,10 +62,8 @@ def env_example() -> str:
 def documents() -> Iterator[tuple[Path, str]]:
     """Each document that has generated parts, and its text as it should be."""
     readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    yield readme, f"{before}{BEGIN}\n\n{markdown()}\n{END}{after}"
+    text = _between(readme.read_text(encoding="utf-8"), "settings", settings_markdown())
+    yield readme, _between(text, "metrics", metrics_markdown())
     yield ROOT / "deploy" / "env.example", env_example()
 
 
