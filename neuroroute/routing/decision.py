@@ -114,7 +114,8 @@ class Decision:
     Who answers a call, and why.
 
     targets: in the order in which they are to be tried, never empty. policy, aim: empty where a model was named. reason: one short sentence.
-    candidates: the open ones by rank, then the closed ones; empty where a model was named. baseline: what savings are counted against.
+    candidates: the open ones by rank, then the closed ones; of an alias its chain, not ranked; empty where a model was named.
+    baseline: what savings are counted against.
     """
 
     requested: str

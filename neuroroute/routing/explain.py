@@ -79,7 +79,7 @@ def _candidate(candidate: Candidate, decision: Decision) -> dict[str, Any]:
         "expected_output_tokens": round(candidate.output_tokens),
         "expected_cost_usd": None if candidate.cost_nanousd is None else round(candidate.cost_nanousd / 1e9, 9),
         "expected_latency_ms": round(candidate.latency_ms),
-        "score": None if candidate.closed else round(candidate.score, 6),
+        "score": None if candidate.closed or decision.aim is None else round(candidate.score, 6),
         "admitted": candidate.admitted,
         "closed": [str(gate) for gate in candidate.closed],
         "to_win": to_win(candidate, decision),

@@ -61,7 +61,8 @@ class KnownModels:
 
 
 _PACKAGING: Final = re.compile(
-    r"(?:[-_.@:](?:gguf|mlx|awq|gptq|bnb|fp8|fp16|bf16|int4|int8|[2-8]bit|q[2-8](?:_[0-9k](?:_[sml])?)?|iq[1-4]_\w+|latest|instruct|it|chat|hf|turbo))+$"
+    r"(?:[-_.@:](?:gguf|mlx|awq|gptq|bnb|fp8|fp16|bf16|int4|int8|[2-8]bit|q[2-8](?:_[0-9k](?:_[sml])?)?|iq[1-4]_\w+"
+    r"|latest|instruct|it|chat|hf|turbo))+$"
 )
 _SIZE: Final = re.compile(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z0-9])")
 

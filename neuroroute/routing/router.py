@@ -133,6 +133,7 @@ class Router:
         present = self._present()
         bounds = question.bounds
         targets = tuple(chain)
+        weighed: list[Candidate] = []
         if (
             len(targets) > 1
             or bounds.allow
@@ -160,6 +161,7 @@ class Router:
             tuple(healthy),
             "",
             _plain(reason),
+            candidates=tuple(weighed) if len(chain) > 1 else (),
             baseline=catalog.baseline,
             classification=seen,
             catalog_version=catalog.version,

@@ -55,6 +55,14 @@ def test_a_named_model_is_explained_too() -> None:
     assert (shown["model"], shown["policy"], shown["reason"], shown["candidates"]) == ("small", None, "named", [])
 
 
+def test_an_alias_shows_its_chain_and_what_closed_its_models() -> None:
+    catalog = build_catalog({"one": provider("one")}, MODELS, aliases={"team": ["blind", "middle", "large"]}, known=NOTHING_KNOWN)
+    shown = explain(Router(Health()).decide(Question("team", CALLER), seen(needs={"tools"}), catalog))
+    assert [one["model"] for one in shown["candidates"]] == ["middle", "large", "blind"]
+    assert shown["gates"]["closed"] == {"one/blind": ["tools"]} and shown["model"] == "middle"
+    assert all(one["score"] is None and one["to_win"] is None for one in shown["candidates"])
+
+
 @pytest.mark.parametrize("policy", ["cheap", "balanced", "best", "fast", "3", "7"])
 def test_what_would_have_to_change_is_true(policy: str) -> None:
     """Each change that is named makes the runner-up win, and a little less of it does not."""
