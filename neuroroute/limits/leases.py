@@ -49,6 +49,7 @@ class Leases:
         self.shares: dict[str, Share] = {}
         self.holders = 1
         self.away = False
+        self.contact_s: float | None = None  # monotonic, of the last answer
         self.trips = 0
 
     def ask(self, name: str, share: Share, amount: int = 0) -> None:
@@ -122,7 +123,7 @@ class Leases:
         self.trips += 1
         answer = await self._store.run(LEASE_SCRIPT, [_TAG + "marker", _TAG + "holders", *[_TAG + name for name in shares]], args)
         now_s = monotonic_s()
-        self.holders = max(answer[1], 1)
+        self.contact_s, self.holders = now_s, max(answer[1], 1)
         for place, (share, (spent, keep)) in enumerate(zip(shares.values(), told, strict=True)):
             bucket, extra, used, pause_ms = answer[2 + 4 * place : 6 + 4 * place]
             share.spent -= spent

@@ -222,7 +222,7 @@ class Limiter:
                 share = leases.shares[check.counter] = Share(check.window_s, check.limit)
             share.limit = check.limit
             shares.append(share)
-            part, amount = share.part(now_s, leases.holders), tokens if check.is_tokens else 1
+            part, amount = share.part(now_s, leases.holders, leases.contact_s), tokens if check.is_tokens else 1
             if share.own.advance(now_s) + amount > part:
                 verdict.admitted = False
                 longest_s = _hold_back(verdict, check, share.own.wait_s(now_s, amount, part), longest_s)

@@ -10,8 +10,11 @@ from typing import Final
 
 from neuroroute.limits.window import Run, SlidingWindow
 
-RAMP_WINDOWS: Final = 4.0
-"""Windows of time over which an outage levels the parts: at most a quarter of the limit per window, so no window holds more than 1.25x."""
+RAMP_WINDOWS: Final = 8.0
+"""Windows of time over which an outage levels the parts: at most an eighth of the limit per window."""
+
+STRANGERS_PART: Final = 0.125
+"""Of the limit, for the processes that did not know a counter when the store went away. With RAMP_WINDOWS: no window holds more than 1.25x."""
 
 LEASE_OF_WINDOW: Final = 0.1
 LEASE_MAX_S: Final = 6.0
@@ -59,14 +62,22 @@ class Share:
         self.spent += difference
         self.left = max(self.left - difference, 0)
 
-    def part(self, now_s: float, holders: int) -> float:
-        """The most that our own window may hold while the store is away; at least 1."""
+    def part(self, now_s: float, holders: int, contact_s: float | None) -> float:
+        """
+        The most that our own window may hold while the store is away; at least 1. contact_s: when the store answered us last, about any counter.
+
+        A counter that we did not know then may have been spent elsewhere: it begins with an eighth of the limit for all who did not know it.
+        """
         fair = self.limit / holders
-        if self.seen_s is None:
+        if self.seen_s is not None:
+            base, since_s = self.base, self.seen_s
+        elif contact_s is not None and holders > 1:
+            base, since_s = min(self.limit * STRANGERS_PART / (holders - 1), fair), contact_s
+        else:
             return max(fair, 1.0)
-        late = (now_s - self.seen_s) / self.own.window_s - 1.0
+        late = (now_s - since_s) / self.own.window_s - 1.0
         level = min(max(late / RAMP_WINDOWS, 0.0), 1.0)
-        return max(self.base + (fair - self.base) * level, 1.0)
+        return max(base + (fair - base) * level, 1.0)
 
     def met(self, now_s: float, holders: int, used: int) -> None:
         """The store answered: `used` units are in the window, leases included."""
