@@ -73,7 +73,7 @@ def with_database(chosen: Settings, work: Callable[[Any], Coroutine[Any, Any, Re
     from neuroroute.serve.database import Ground
     from neuroroute.store.embedded import EmbeddedFailed
     from neuroroute.store.migrate import MigrationFailed
-    from neuroroute.store.postgres import Database, DatabaseAway
+    from neuroroute.store.postgres import Database, DatabaseAway, DatabaseFault
 
     log.setup("warn" if chosen.log_level == "info" else chosen.log_level)
     ground = Ground(chosen, chosen.neuroroute_data_dir.expanduser().absolute())
@@ -86,6 +86,8 @@ def with_database(chosen: Settings, work: Callable[[Any], Coroutine[Any, Any, Re
         return asyncio.run(run(ground.start()))
     except DatabaseAway as away:
         raise Fault(f"{away.message} Is DATABASE_URL right, and does the server run?") from away
+    except DatabaseFault as fault:
+        raise Fault("The schema of the database is not up to date: neuroroute migrate up brings it there.") from fault
     except (EmbeddedFailed, MigrationFailed) as failed:
         raise Fault(str(failed)) from failed
     except NeuroRouteError as refused:
