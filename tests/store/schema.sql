@@ -104,6 +104,21 @@ CREATE TABLE server_secrets (
     CONSTRAINT server_secrets_pkey PRIMARY KEY (name)
 );
 
+CREATE TABLE stored_responses (
+    id text NOT NULL,
+    user_id text NOT NULL,
+    provider text NOT NULL,
+    response bytea,
+    input bytea,
+    conversation bytea,
+    item_ids text[] NOT NULL DEFAULT '{}'::text[],
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT stored_responses_pkey PRIMARY KEY (id)
+);
+CREATE INDEX stored_responses_expiry ON public.stored_responses USING btree (expires_at);
+CREATE INDEX stored_responses_items ON public.stored_responses USING gin (item_ids);
+
 CREATE TABLE usage_records (
     request_id text NOT NULL,
     client_request_id text,
