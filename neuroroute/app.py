@@ -30,6 +30,7 @@ from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.router import Router
 from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.postgres import Database
+from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import Usage
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.web.errors import errors
@@ -126,6 +127,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         health=health,
         retry_budget=RetryBudget(settings.retry_budget, floor=RETRY_FLOOR),
         transport=Transport(),
+        responses=StoredResponses(database),
         ledger=Ledger(Usage(database).insert_many),
         metrics=Metrics(sample_rate=settings.metrics_sample_rate),
     )

@@ -97,6 +97,7 @@ class Call:
     client: ClientRequest | None = None
     requested_model: str = ""
     steering: Steering = NO_STEERING
+    only_provider: str | None = None  # it keeps what this call continues
     conversation: Conversation | None = None  # read at the first question
     catalog: Catalog | None = None  # the one that this call sees from its first stage to its last
     # rate_limit

@@ -7,8 +7,9 @@ gets no second try of the same target from us on top. The breaker of each target
 
 import asyncio
 import random
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from neuroroute.adapters import translator_for
 from neuroroute.adapters.base import StreamTranslator, Translator
@@ -42,6 +43,11 @@ class Streaming:
         self.status, self.headers = response.status, {}
         if call.dialect is Dialect.PASS:
             self.headers = shown_headers(response.headers)
+
+    @property
+    def answer(self) -> Mapping[str, Any] | None:
+        """The whole answer as an object, once it is there and where a translator made it."""
+        return getattr(self._translator, "answer", None)
 
     async def next(self) -> bytes:
         """The client's next bytes; empty only when the end of the answer brings none. Raises UpstreamError."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from neuroroute.caching.responses import Entry
-from neuroroute.chain import cache, replies
+from neuroroute.chain import cache, replies, stored
 from neuroroute.chain.auth import auth
 from neuroroute.chain.call import Call
 from neuroroute.chain.classify import classify
@@ -63,7 +63,7 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
         async with dispatch(call, s) as answer:
             call.lap("model_generation")
             if isinstance(answer, Reply):
-                _whole(call, answer, sink, s)
+                await _whole(call, answer, sink, s)
             else:
                 stream = answer
                 await _relay(call, answer, sink, s)
@@ -93,10 +93,11 @@ def _decide(call: Call, s: Services) -> None:
     call.lap("routing")
 
 
-def _whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
+async def _whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
     """The books are closed before the answer leaves, so that no client can hold an unbilled one."""
     settle(call, s)
     cache.keep(call, reply, s)
+    await stored.keep(call, reply.body, s)
     sink.whole(reply.status, replies.with_explanation(call, reply, s), replies.whole_headers(call, reply))
 
 
@@ -116,6 +117,7 @@ async def _relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None
         chunk = await stream.next()
     settle(call, s)
     recording.keep(chunk)
+    await stored.keep(call, stream.answer or stream.first, s)
     if rest := replies.last_chunk(call, held + chunk, s):
         await sink.write(rest)
     await sink.end()

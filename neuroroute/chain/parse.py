@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Any, Final
 
+from neuroroute.chain import stored
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
 from neuroroute.chain.shapes import check, kind_of
@@ -36,6 +37,8 @@ async def parse(call: Call, s: Services) -> None:
         raise BadRequest("The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options")
     call.client = _client(call, raw, body, stream)
     call.steering = steering(call.headers, body)
+    if call.dialect is Dialect.RESPONSES:
+        await stored.resolve(call, s)
 
 
 async def _parse_pass(call: Call) -> None:

@@ -1,5 +1,7 @@
 """Stage `plan`: which targets may answer, in which order? Asks the router and keeps its decision."""
 
+from dataclasses import replace
+
 from neuroroute.chain import conversation
 from neuroroute.chain.call import NO_STEERING, Call
 from neuroroute.chain.services import Services
@@ -30,12 +32,13 @@ def plan_pass(call: Call, s: Services) -> None:
             raise Forbidden(f"This key may not use the model {call.requested_model[:256]!r}.", param="model")
         reason = "named"
     else:
-        if allowed is not None:
+        if allowed is not None and call.only_provider is None:
             raise Forbidden("This key may use some models only, so it can not call a path without a model.")
-        if catalog.default_provider is None:
+        provider = catalog.providers.get(call.only_provider or "") or catalog.default_provider
+        if provider is None:
             raise NotFound(f"Invalid URL ({call.method} /v1{call.path[:200]})")
-        targets = (Target(catalog.default_provider, Model("", catalog.default_provider.name, "", kind="none")),)
-        reason = "default provider"
+        targets = (Target(provider, Model("", provider.name, "", kind="none")),)
+        reason = "keeps it" if call.only_provider else "default provider"
     call.decision = Decision(call.requested_model, targets, "", reason, catalog_version=catalog.version)
 
 
@@ -56,4 +59,11 @@ def decide(call: Call, s: Services) -> Decision:
         tags={**call.principal.tags, **asked.tags} if asked.tags else call.principal.tags,
         headers=call.headers,
     )
-    return s.router.decide(question, call.classification, call.catalog)
+    decision = s.router.decide(question, call.classification, call.catalog)
+    if call.only_provider is None:
+        return decision
+    targets = tuple(target for target in decision.targets if target.provider.name == call.only_provider)
+    if not targets:
+        text = f"The response that this one continues is kept by the provider {call.only_provider!r}: name one of its models."
+        raise BadRequest(text, param="previous_response_id")
+    return replace(decision, targets=targets)

@@ -15,6 +15,7 @@ from neuroroute.limits.rate import Limiter
 from neuroroute.routing.catalog import CatalogHolder
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.router import Router
+from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import UsageRecord
 from neuroroute.telemetry.metrics import Metrics
 
@@ -34,6 +35,7 @@ class Services:
     health: Health
     retry_budget: RetryBudget
     transport: Transport
+    responses: StoredResponses
     ledger: Ledger[UsageRecord]
     metrics: Metrics
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("neuroroute"))

@@ -13,38 +13,37 @@ from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, SERVICES
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """POST /v1/chat/completions"""
-    return await infer(request, Dialect.CHAT, "/chat/completions")
+    return await infer(request, *opened(request, Dialect.CHAT, "/chat/completions"))
 
 
 async def responses(request: web.Request) -> web.StreamResponse:
     """POST /v1/responses"""
-    return await infer(request, Dialect.RESPONSES, "/responses")
+    return await infer(request, *opened(request, Dialect.RESPONSES, "/responses"))
 
 
 async def messages(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages"""
-    return await infer(request, Dialect.MESSAGES, "/messages")
+    return await infer(request, *opened(request, Dialect.MESSAGES, "/messages"))
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
     """POST /v1/completions"""
-    return await infer(request, Dialect.COMPLETIONS, "/completions")
+    return await infer(request, *opened(request, Dialect.COMPLETIONS, "/completions"))
 
 
 async def embeddings(request: web.Request) -> web.StreamResponse:
     """POST /v1/embeddings"""
-    return await infer(request, Dialect.EMBEDDINGS, "/embeddings")
+    return await infer(request, *opened(request, Dialect.EMBEDDINGS, "/embeddings"))
 
 
 async def pass_through(request: web.Request) -> web.StreamResponse:
     """Any other path below /v1"""
-    return await infer(request, Dialect.PASS, request.rel_url.raw_path.removeprefix("/v1"))
+    return await infer(request, *opened(request, Dialect.PASS, request.rel_url.raw_path.removeprefix("/v1")))
 
 
-async def infer(request: web.Request, dialect: Dialect, path: str) -> web.StreamResponse:
+async def infer(request: web.Request, call: Call, sink: HttpSink) -> web.StreamResponse:
     """One call, from its head to its last byte."""
     s, lifecycle = request.app[SERVICES], request.app[LIFECYCLE]
-    call, sink = opened(request, dialect, path)
     lifecycle.live_calls += 1
     try:
         await live(call, sink, s)

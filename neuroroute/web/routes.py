@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from neuroroute.core.settings import Settings
-from neuroroute.web import admin_keys, admin_users, inference, models, openapi, ops, prompt, route
+from neuroroute.web import admin_keys, admin_users, inference, models, openapi, ops, prompt, route, stored
 
 
 def table(settings: Settings) -> list[web.RouteDef]:
@@ -18,6 +18,10 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.get(settings.swagger_route + "/{name}", openapi.asset),
         web.post("/v1/chat/completions", inference.chat_completions),
         web.post("/v1/responses", inference.responses),
+        web.get("/v1/responses/{id}", stored.get),
+        web.delete("/v1/responses/{id}", stored.delete),
+        web.post("/v1/responses/{id}/cancel", stored.cancel),
+        web.get("/v1/responses/{id}/input_items", stored.input_items),
         web.post("/v1/messages", inference.messages),
         web.post("/v1/completions", inference.completions),
         web.post("/v1/embeddings", inference.embeddings),

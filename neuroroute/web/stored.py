@@ -1,0 +1,66 @@
+"""GET, DELETE, cancel and input_items of /v1/responses/{id}: what is kept here is answered here, the rest by the provider that keeps it."""
+
+from aiohttp import web
+
+from neuroroute.core.errors import BadRequest, NotFound
+from neuroroute.core.types import Dialect, Principal
+from neuroroute.store.responses import StoredResponse
+from neuroroute.web.bodies import answer, whole_number
+from neuroroute.web.identity import caller
+from neuroroute.web.inference import infer, opened
+from neuroroute.web.state import SERVICES
+
+
+async def get(request: web.Request) -> web.StreamResponse:
+    """GET /v1/responses/{id}"""
+    stored = await _found(request)
+    return await _pass(request, stored) if stored is None or stored.response is None else answer(stored.response)
+
+
+async def delete(request: web.Request) -> web.StreamResponse:
+    """DELETE /v1/responses/{id}"""
+    principal = await caller(request)
+    stored = await _found(request, principal)
+    if stored is None or stored.response is None:
+        return await _pass(request, stored)
+    await request.app[SERVICES].responses.delete(principal.user_id, stored.id)
+    return answer({"id": stored.id, "object": "response", "deleted": True})
+
+
+async def cancel(request: web.Request) -> web.StreamResponse:
+    """POST /v1/responses/{id}/cancel: for background responses of a provider; what was made here is complete already."""
+    stored = await _found(request)
+    if stored is None or stored.response is None:
+        return await _pass(request, stored)
+    raise BadRequest("Only a background response can be cancelled; this one is complete.", param="id")
+
+
+async def input_items(request: web.Request) -> web.StreamResponse:
+    """GET /v1/responses/{id}/input_items?limit=&order="""
+    stored = await _found(request)
+    if stored is None or stored.input is None:
+        return await _pass(request, stored)
+    limit = whole_number(request, "limit", 20, 1, 100)
+    items = list(stored.input) if request.query.get("order") == "asc" else list(reversed(stored.input))
+    rows = [{"id": f"{stored.id}_in_{place}", **item} for place, item in enumerate(items)]
+    after = request.query.get("after")
+    begin = next((place + 1 for place, row in enumerate(rows) if row["id"] == after), 0)
+    shown = rows[begin : begin + limit]
+    ends = {"first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None}
+    return answer({"object": "list", "data": shown, "has_more": begin + limit < len(rows), **ends})
+
+
+async def _found(request: web.Request, principal: Principal | None = None) -> StoredResponse | None:
+    principal = principal or await caller(request)
+    responses, response_id = request.app[SERVICES].responses, request.match_info["id"]
+    stored = await responses.get(principal.user_id, response_id)
+    if stored is None and await responses.foreign(principal.user_id, response_id):
+        raise NotFound(f"Response with id '{response_id[:256]}' not found.", param="id")
+    return stored
+
+
+async def _pass(request: web.Request, stored: StoredResponse | None) -> web.StreamResponse:
+    path = request.rel_url.raw_path.removeprefix("/v1")
+    call, sink = opened(request, Dialect.PASS, path)
+    call.only_provider = stored.provider if stored is not None else None
+    return await infer(request, call, sink)
