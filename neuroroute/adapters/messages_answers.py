@@ -125,6 +125,8 @@ class MessagesOverChatStream(OverChatStream):
                 "tool_use", {"type": "tool_use", "id": call.get("id") or ids.new_id("toolu"), "name": function.get("name") or "", "input": {}}
             )
         elif index != self._call or self._open != "tool_use":
+            if function.get("arguments") in (None, "", "{}"):  # of a call that text has ended: it has none already
+                return b""
             raise UpstreamBroken("the provider mixed the arguments of several tool calls")
         arguments = function.get("arguments")
         if isinstance(arguments, str) and arguments:

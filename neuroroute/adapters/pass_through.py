@@ -69,14 +69,25 @@ class PassingStream:
         self._target = target
         self._events: sse.Splitter | None = None
         self._begun = False
+        self._head: bytes | None = b""  # the first bytes, until they tell whether these are events
 
     def feed(self, chunk: bytes) -> bytes:
-        if not self._begun and chunk.lstrip().startswith((b"data:", b"event:", b":")):
-            self._events = sse.Splitter()
         if self._events is not None:
             self._look(chunk)
+        elif self._head is not None:
+            self._tell(self._head + chunk)
         self._begun = self._begun or bool(chunk)
         return chunk
+
+    def _tell(self, head: bytes) -> None:
+        start = head.lstrip()[:6]
+        if start.startswith((b"data:", b"event:", b":")):
+            self._events, self._head = sse.Splitter(), None
+            self._look(head)
+        elif b"data:".startswith(start) or b"event:".startswith(start):
+            self._head = head
+        else:
+            self._head = None
 
     def end(self) -> bytes:
         return b""

@@ -36,7 +36,7 @@ _MASKS: Final = (
     (re.compile(r"\b(?:sk|pk|rk|nr|gsk|xai|hf|key|r8|fw|pplx|csk|AIza|AKIA|ghp|eyJ)[-_]?[A-Za-z0-9*][\w*.-]{10,}"), "[key]"),
     (re.compile(r"(?i)\b(api[-_ ]?key|token|secret|password)(\s*[=:]\s*|\s+(?:is|provided:?)\s+)[\"']?[^\s\"',;)]{6,}"), r"\1\2[key]"),
     (re.compile(r"[\w*-]{0,100}\*{3,}[\w*-]{0,100}"), "[key]"),
-    (re.compile(r"\b(?=[A-Za-z_-]*\d)(?=\d*[A-Za-z])[A-Za-z0-9_-]{40,}\b"), "[key]"),
+    (re.compile(r"(?<![\w-])(?=[A-Za-z_-]{0,4000}\d)[\w-]{40,}(?![\w-])"), "[key]"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?\b"), "[address]"),
     (re.compile(r"\[[0-9a-fA-F:]*::?[0-9a-fA-F:.]*\](?::\d{1,5})?"), "[address]"),
     (re.compile(r"(?i)\b(?:localhost|[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}):\d{2,5}\b|\blocalhost\b"), "[address]"),

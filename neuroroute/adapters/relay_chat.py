@@ -19,13 +19,14 @@ from neuroroute.core.errors import StreamCut, UpstreamBroken
 
 _ROLE: Final = re.compile(rb',\s*"role"\s*:\s*"assistant"(?=\s*\})|"role"\s*:\s*"assistant"\s*,?\s*')
 _EMPTY_REASON: Final = re.compile(rb'("finish_reason"\s*:\s*)""')
+_Place = tuple[int, Any]  # (choice, call): their indices
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 class ChunkStream(EventStream):
     """wants_usage: the client asked for the usage chunk; otherwise it is read and kept back."""
 
-    __slots__ = ("_bare", "_completions", "_finished", "_last", "_naming", "_roles", "_seen", "_tools", "_usage_event", "_wants_usage")
+    __slots__ = ("_bare", "_calls", "_completions", "_finished", "_last", "_naming", "_roles", "_seen", "_tools", "_usage_event", "_wants_usage")
 
     def __init__(self, naming: Naming, *, wants_usage: bool, completions: bool = False) -> None:
         super().__init__()
@@ -34,7 +35,8 @@ class ChunkStream(EventStream):
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._tools = False
-        self._bare: set[tuple[int, int]] = set()  # (choice, call) begun without arguments so far
+        self._calls: set[_Place] = set()
+        self._bare: set[_Place] = set()  # those without arguments so far
         self._last: dict[str, Any] = {}  # a chunk to model made ones on
         self._usage_event = b""
 
@@ -65,7 +67,11 @@ class ChunkStream(EventStream):
         return b""
 
     def _chunk(self, chunk: dict[str, Any], choices: list[Any], data: bytes) -> bytes:
-        spoken, ends, first_roles, old_roles = 0, 0, 0, 0
+        if b'"tool_calls"' in data and (parts := _one_call_each(chunk, choices)):
+            return b"".join(self._chunk(part, part["choices"], jsonbytes.dumps(part)) for part in parts)
+        spoken, ends, first_roles = 0, 0, 0
+        repeated: list[dict[str, Any]] = []
+        late: list[_Place] = []
         already_over = True
         for choice in choices:
             if not isinstance(choice, dict):
@@ -76,72 +82,78 @@ class ChunkStream(EventStream):
             self._seen.add(index)
             delta = choice.get("delta")
             if isinstance(delta, dict):
-                spoken += self._note(delta, index)
+                spoken += self._note(delta, index, late)
                 if delta.get("role"):
-                    old_roles += index in self._roles
-                    first_roles += index not in self._roles
-                    self._roles.add(index)
+                    if index in self._roles:
+                        repeated.append(delta)
+                    else:
+                        first_roles += 1
+                        self._roles.add(index)
             elif self._completions and isinstance(choice.get("text"), str):
                 self._text += inside(choice["text"])
                 spoken += bool(choice["text"])
             if choice.get("finish_reason"):
                 ends += 1
                 self._end_choice(index, choice["finish_reason"])
+                late += sorted(place for place in self._bare if place[0] == index)
         if already_over and not spoken and (ends or chunk.get("usage")):
             return b""
         self._begun = True
         self._last = chunk
-        mended = sse.data(self._mend(chunk, choices, data, first_roles=first_roles, old_roles=old_roles, ends=ends))
-        return self._argued() + mended if ends and self._bare else mended
+        self._learnable = len(choices) == 1 and not (first_roles or ends or late or chunk.get("usage"))
+        mended = sse.data(self._mend(chunk, data, repeated, mixed=bool(first_roles)))
+        return self._argued(late) + mended if late else mended
 
-    def _mend(self, chunk: dict[str, Any], choices: list[Any], data: bytes, *, first_roles: int, old_roles: int, ends: int) -> bytes:
+    def _mend(self, chunk: dict[str, Any], data: bytes, repeated: list[dict[str, Any]], *, mixed: bool) -> bytes:
+        """repeated: the deltas that give a role once more; mixed: others give theirs for the first time."""
+        if repeated and mixed:
+            for delta in repeated:
+                del delta["role"]
+            data = jsonbytes.dumps(chunk)
+        elif repeated:
+            data = _ROLE.sub(b"", data)
         data = self._naming.in_object(data, chunk.get("model"))
         if chunk.get("usage"):
             data = jsonbytes.edit(data, {"usage": None})
-        if old_roles and not first_roles:
-            data = _ROLE.sub(b"", data)
-        elif old_roles:
-            for choice in choices[1:]:
-                choice.get("delta", {}).pop("role", None)
-            data = jsonbytes.dumps({**chunk, "model": self._naming.of(chunk.get("model"))})
-        if b'""' in data:
-            data = _EMPTY_REASON.sub(rb"\1null", data)
-        self._learnable = len(choices) == 1 and not (first_roles or ends or chunk.get("usage"))
-        return data
+        return _EMPTY_REASON.sub(rb"\1null", data) if b'""' in data else data
 
-    def _note(self, delta: dict[str, Any], index: int) -> bool:
-        """Keep the delta's text; whether it says anything."""
+    def _note(self, delta: dict[str, Any], index: int, late: list[_Place]) -> bool:
+        """Keep the delta's text; whether it says anything. late: gets the calls that are over and have no arguments."""
         before = len(self._text)
         for key in _TEXTS:
             value = delta.get(key)
             if value and isinstance(value, str):
                 self._text += inside(value)
         calls = delta.get("tool_calls")
-        calls = [c for c in calls if isinstance(c, dict)] if isinstance(calls, list) else []
-        functions = [c.get("function") for c in calls]
-        for call, function in zip(calls, functions, strict=True):
-            if isinstance(function, dict) and type(call.get("index")) is int:
-                if function.get("arguments"):
-                    self._bare.discard((index, call["index"]))
-                elif function.get("name"):
-                    self._bare.add((index, call["index"]))
-        if delta.get("function_call"):
+        functions = []
+        for call in calls if isinstance(calls, list) else []:
+            if isinstance(call, dict) and isinstance(call.get("function"), dict):
+                functions.append(call["function"])
+                self._follow((index, call.get("index")), call["function"], late)
+        if isinstance(delta.get("function_call"), dict):
             functions.append(delta["function_call"])
         for function in functions:
             self._tools = True
-            if isinstance(function, dict):
-                for key in ("name", "arguments"):
-                    if isinstance(function.get(key), str):
-                        self._text += inside(function[key])
+            for key in ("name", "arguments"):
+                if isinstance(function.get(key), str):
+                    self._text += inside(function[key])
         return len(self._text) > before or bool(functions)
 
-    def _argued(self) -> bytes:
-        """Chunks with the arguments that calls of finished choices never got."""
-        over = sorted(place for place in self._bare if place[0] in self._finished)
-        self._bare.difference_update(over)
+    def _follow(self, place: _Place, function: dict[str, Any], late: list[_Place]) -> None:
+        if function.get("arguments"):
+            self._bare.discard(place)
+        if function.get("name") and place not in self._calls:
+            self._calls.add(place)
+            late += sorted(other for other in self._bare if other[0] == place[0])
+            if not function.get("arguments"):
+                self._bare.add(place)
+
+    def _argued(self, late: list[_Place]) -> bytes:
+        """Chunks with the arguments that these calls never got."""
+        self._bare.difference_update(late)
         return b"".join(
             self._made({"choices": [{"index": index, "delta": {"tool_calls": [{"index": call, "function": {"arguments": "{}"}}]}, "finish_reason": None}]})
-            for index, call in over
+            for index, call in late
         )
 
     def _end_choice(self, index: int, reason: Any) -> None:
@@ -152,8 +164,8 @@ class ChunkStream(EventStream):
     def _done(self) -> bytes:
         """The provider said that all is done: what it left out, the usage chunk if asked for, [DONE]."""
         self.done = True
-        ends = b"".join(self._made_end(index) for index in sorted(self._seen - self._finished))
-        out = self._argued() + ends
+        out = self._argued(sorted(self._bare)) if self._bare else b""
+        out += b"".join(self._made_end(index) for index in sorted(self._seen - self._finished))
         if self._wants_usage:
             out += self._usage_event or self._made_usage()
         return out + sse.DONE
@@ -181,3 +193,29 @@ class ChunkStream(EventStream):
         if self._finished and self._finished >= self._seen:
             return self._done()
         raise StreamCut("the provider's stream ended before the answer did")
+
+
+def _one_call_each(chunk: dict[str, Any], choices: list[Any]) -> list[dict[str, Any]]:
+    """
+    A chunk with several tool calls as chunks with one each (LlamaIndex reads the first alone), or none if it is fine as it is.
+
+    A call that comes without arguments in the very chunk that ends the choice is set apart from the end, too, so that they can come between.
+    """
+    choice = choices[0]
+    delta = choice.get("delta") if isinstance(choice, dict) and len(choices) == 1 else None
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    if not isinstance(delta, dict) or not isinstance(calls, list) or not calls:
+        return []
+    finish = choice.get("finish_reason")
+    bare = any(isinstance(call, dict) and not (call.get("function") or {}).get("arguments") for call in calls)
+    if len(calls) < 2 and not (finish and bare):
+        return []
+    usage = {"usage": chunk["usage"]} if "usage" in chunk else {}
+    chunk = {key: value for key, value in chunk.items() if key != "usage"}
+    first = {key: value for key, value in delta.items() if key != "tool_calls"}
+    deltas = [{**(first if k == 0 else {}), "tool_calls": [call]} for k, call in enumerate(calls)]
+    made = [{**chunk, "choices": [{**choice, "delta": one, "finish_reason": None}]} for one in deltas]
+    if finish:
+        made.append({**chunk, "choices": [{**choice, "delta": {}}]})
+    made[-1].update(usage)
+    return made

@@ -181,6 +181,8 @@ class ResponsesOverChatStream(OverChatStream):
             name = str(function.get("name") or "")
             out += self._add(_call(ids.new_id("fc"), call.get("id") or ids.new_id("call"), name, "", "in_progress", self._free))
         elif index != self._call_index or self._item is None or not self._item["type"].endswith("_call"):
+            if function.get("arguments") in (None, "", "{}"):  # of a call that text has ended: it has none already
+                return b""
             raise UpstreamBroken("the provider mixed the arguments of several tool calls")
         arguments = function.get("arguments")
         return out + self._more(arguments) if isinstance(arguments, str) and arguments else out
