@@ -42,10 +42,10 @@ docs: $(VENV)/.dev ## write the generated parts of the README
 migrate: $(VENV)/.run ## bring the database's schema up to date
 	$(PY) -m neuroroute migrate up $(ARGS)
 
-train: $(VENV)/.train ## train the classifier's weights
+train: $(VENV)/.dev ## train the classifier's weights
 	$(PY) -m neuroroute.classifier.train $(ARGS)
 
-eval: $(VENV)/.train ## measure the classifier
+eval: $(VENV)/.dev ## measure the classifier
 	$(PY) -m neuroroute.classifier.evaluate $(ARGS)
 
 image: ## build the container image
@@ -67,10 +67,6 @@ $(VENV)/.run: pyproject.toml | $(PY)
 $(VENV)/.dev: pyproject.toml | $(PY)
 	@echo "installing NeuroRoute and what its tests need (once, a minute or two)"
 	@$(PIP) install --editable '.[dev]'
-	@touch $@
-
-$(VENV)/.train: $(VENV)/.dev
-	@$(PIP) install --editable '.[dev,train]'
 	@touch $@
 
 # Debian and Ubuntu ship Python without ensurepip: then pip comes from the system's pip, from virtualenv or from uv, whichever is there.

@@ -35,8 +35,8 @@ class Ground:
             self.server.stop()
 
     async def watch(self) -> None:
-        if self.server is not None:
-            await self.server.watch()
+        assert self.server is not None
+        await self.server.watch()
 
 
 async def prepare(settings: Settings, data_dir: Path) -> bool:

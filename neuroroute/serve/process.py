@@ -29,10 +29,15 @@ _log = logging.getLogger("neuroroute.serve")
 
 @dataclass(slots=True)
 class Orders:
-    """What a process is told to do. `drain` finishes running calls; `end` does not wait for them."""
+    """
+    What a process is told to do. `drain` finishes running calls; `end` does not wait for them.
+
+    quietly: another process takes over, so readiness need not fall before this one stops listening.
+    """
 
     drain: asyncio.Event = field(default_factory=asyncio.Event)
     end: asyncio.Event = field(default_factory=asyncio.Event)
+    quietly: bool = False
     reload: Callable[[], Any] = lambda: None
 
     def stop(self) -> None:
@@ -74,10 +79,11 @@ async def live(
         background = tasks.spawn(_after_start(app, on_facts), name="after start")
         await orders.drain.wait()
         await tasks.cancel(background)
-        lifecycle.ready, lifecycle.draining = False, True
         _log.info("draining: %d connections", len(edge.edge.connections))
         edge.say_close()
-        await _unless(orders.end, asyncio.sleep(READINESS_S))
+        if not orders.quietly:
+            lifecycle.ready, lifecycle.draining = False, True
+            await _unless(orders.end, asyncio.sleep(READINESS_S))
         whole = await _unless(orders.end, edge.drain(settings.shutdown_grace_s))
         if not whole:
             _log.warning("calls that were still running are cut")

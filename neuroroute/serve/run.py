@@ -28,6 +28,8 @@ def run(settings: Settings) -> int:
     Raises: StartFailed.
     """
     log.setup(settings.log_level)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)  # until the loop takes over: what was started is stopped again
     data_dir = settings.neuroroute_data_dir.expanduser().absolute()
     listener = _listen(settings)
     ground = Ground(settings, data_dir)
@@ -43,6 +45,10 @@ def run(settings: Settings) -> int:
     finally:
         listener.close()
         ground.stop()
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -76,7 +82,8 @@ async def _alone(settings: Settings, data_dir: Path, listener: socket.socket, gr
     keeper = Tasks()
     waiting: asyncio.Task[None] | None = None
     try:
-        keeper.keep("postgres", ground.watch)
+        if ground.server is not None:
+            keeper.keep("postgres", ground.watch)
         app = process.create_app(settings, data_dir, 0)
         if not await prepare(settings, data_dir):
             waiting = spawn(prepare_later(settings, data_dir), name="schema")

@@ -47,7 +47,7 @@ class Worker:
     live_calls: int = 0
 
     def order(self, word: str) -> None:
-        """Tell it to drain, end or reload."""
+        """Tell it to drain, retire, end or reload."""
         if not self.writer.is_closing():
             self.writer.write(jsonbytes.dumps(word) + b"\n")
 
@@ -83,7 +83,8 @@ class Supervisor:
     async def run(self) -> int:
         """Start, watch, drain. Raises: StartFailed when workers can not start."""
         self._obey_signals()
-        self._keeper.keep("postgres", self._ground.watch)
+        if self._ground.server is not None:
+            self._keeper.keep("postgres", self._ground.watch)
         self._keeper.keep("watchdog", self._watch)
         for slot in range(self._settings.workers):
             await self._start(slot)
@@ -201,7 +202,7 @@ class Supervisor:
                     new.leave("end")
                     self._slots[slot] = old
                     return
-                old.leave()
+                old.leave("retire")
             _log.info("all workers are replaced")
 
     async def _watch(self) -> None:

@@ -2,7 +2,7 @@
 A worker of a supervisor: a fresh process that serves the shared socket.
 
 It talks with the supervisor over a socket pair, one JSON value a line. Up: `{"ready": true}`, `{"facts": {...}}`, `{"beat": running calls}`,
-`{"fault": text}`. Down: `"drain"`, `"end"`, `"reload"`. When the pair breaks the supervisor is gone: the worker drains and ends.
+`{"fault": text}`. Down: `"drain"`, `"retire"` (a replacement serves), `"end"`, `"reload"`. When the pair breaks the supervisor is gone: the worker drains and ends.
 """
 
 import asyncio
@@ -43,8 +43,6 @@ async def _work(settings: Settings, slot: int, listener: socket.socket, control:
     reader, writer = await asyncio.open_connection(sock=control)
     orders, keeper = Orders(), Tasks()
     orders.obey_signals(signal.SIGTERM)
-    # Ctrl-C reaches the whole group of the terminal: it is the supervisor's to tell what follows
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def say(**message: Any) -> None:
         if not writer.is_closing():
@@ -87,6 +85,9 @@ async def _obey(reader: asyncio.StreamReader, orders: Orders) -> None:
     while line := await reader.readline():
         match jsonbytes.loads(line):
             case "drain":
+                orders.drain.set()
+            case "retire":
+                orders.quietly = True
                 orders.drain.set()
             case "end":
                 orders.drain.set()

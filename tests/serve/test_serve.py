@@ -172,3 +172,13 @@ async def test_a_database_that_is_away_delays_nothing(tmp_path):
         assert "hunter2" not in gateway.out
         gateway.signal(signal.SIGTERM)
         assert await gateway.ended() == 0
+
+
+async def test_a_signal_during_the_start_leaves_nothing_behind(public_folder):
+    async with Gateway(public_folder, ready=False) as gateway:
+        await gateway.until(lambda: (public_folder / "data" / "postgres.users").exists(), "the start of the database")
+        gateway.signal(signal.SIGTERM)
+        assert await gateway.ended() in (0, 128 + signal.SIGTERM)
+        assert "Traceback" not in gateway.out
+        pid_file = (public_folder / "data" / "postgres" / "data" / "postmaster.pid").resolve()
+        assert not pid_file.exists()
