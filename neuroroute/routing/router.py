@@ -47,11 +47,11 @@ class Router:
         where the gates close every model, naming them, and on an unknown policy; Unavailable with retry_after_s where only broken
         targets are left.
         """
-        name = question.model
+        name, allowed = question.model, question.principal.allowed_models
         policy = catalog.auto_policy(name)
-        if not catalog.may_name(name, question.principal.allowed_models):
+        if not catalog.may_name(name, allowed):
             if policy is None:
-                catalog.find(name, question.principal.allowed_models)  # a name that does not exist is unknown, not forbidden
+                catalog.find(name, allowed)  # a name that does not exist is unknown, not forbidden
             raise Forbidden(f"This key may not use the model {name or 'auto'!r}.", param="model")
         seen_or = seen or UNREAD
         rule = self._rule(question, seen_or, catalog, named=policy is None) if catalog.rules else None
@@ -59,18 +59,16 @@ class Router:
             chain = self._chain(catalog.find(rule.use), question, seen_or, catalog, rule.text)
             return replace(chain, reason=f"rule: {_plain(rule.text)}", rule=rule.text)
         if policy is None and rule is None:
+            alias = name in catalog.aliases
+            granted = alias and allowed is not None and name in allowed
             return self._chain(
-                catalog.find(name, question.principal.allowed_models),
-                question,
-                seen_or,
-                catalog,
-                f"alias {name}" if name in catalog.aliases else "named",
+                catalog.find(name, allowed), question, seen_or, catalog, f"alias {name}" if alias else "named", granted=granted
             )
         if rule is not None:
             policy = rule.policy or catalog.auto_policy(rule.use)
         elif question.bounds.policy is not None:
             policy = question.bounds.policy
-            if not catalog.may_name(f"{AUTO}:{policy}", question.principal.allowed_models):
+            if not catalog.may_name(f"{AUTO}:{policy}", allowed):
                 raise Forbidden(f"This key may not use the policy {policy[:64]!r}.", param="neuroroute.policy")
         assert policy is not None
         chosen = catalog.policy(policy)
@@ -128,8 +126,10 @@ class Router:
     def _present(self) -> Present:
         return Present(self.health, self.lengths, self.now_s(), self.mean_difficulty)
 
-    def _chain(self, chain: Sequence[Target], question: Question, seen: Classification, catalog: Catalog, reason: str) -> Decision:
-        """A named model, or an alias with those of its chain first that can serve the call."""
+    def _chain(
+        self, chain: Sequence[Target], question: Question, seen: Classification, catalog: Catalog, reason: str, *, granted: bool = False
+    ) -> Decision:
+        """A named model, or of a chain those that can serve the call. granted: the key's list has the alias itself, so all of its chain."""
         present = self._present()
         bounds = question.bounds
         targets = tuple(chain)
@@ -143,8 +143,7 @@ class Router:
         ):
             entries = [entry for target in targets if (entry := catalog.of(target)) is not None]
             weighed = weigh(entries, self._field(question, seen, catalog), present)
-            named_alias = question.model in catalog.aliases and question.model in (question.principal.allowed_models or ())
-            binding = _BOUND_GATES if named_alias or len(targets) == 1 else _BOUND_GATES | {Gate.ACCESS}
+            binding = _BOUND_GATES if granted else _BOUND_GATES | {Gate.ACCESS}
             inside = [candidate for candidate in weighed if not binding.intersection(candidate.closed)]
             if not inside:
                 raise _closed(weighed, question)

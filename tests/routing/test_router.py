@@ -288,3 +288,23 @@ def test_a_decision_is_quick(count: int, most_us: int) -> None:
             router.decide(question, said, catalog)
         took.append((time.perf_counter() - began) / 50 * 1e6)
     assert min(took) < most_us
+
+
+def test_no_chain_leads_to_what_the_key_may_not_use() -> None:
+    chained = build_catalog({"one": provider("one")}, [model("a", fallbacks=("b", "c")), model("b"), model("c")], known=NOTHING_KNOWN)
+    assert [target.model.name for target in ask("a", catalog=chained).targets] == ["a", "b", "c"]
+    assert [target.model.name for target in ask("a", catalog=chained, allowed={"a", "c"}).targets] == ["a", "c"]
+    ruled = catalog_of(aliases={"team": ["large", "small"]}, rules=[rule_of({"label": "code"}, use="team")])
+    assert [target.model.name for target in ask("auto", catalog=ruled).targets] == ["large", "small"]
+    assert [target.model.name for target in ask("auto", catalog=ruled, allowed={"small", "middle"}).targets] == ["small"]
+    moved = catalog_of(aliases={"team": ["small"], "other": ["large", "small"]}, rules=[rule_of({"model": "team"}, use="other")])
+    assert [target.model.name for target in ask("team", catalog=moved, allowed={"team"}).targets] == ["small"]
+
+
+def test_bounds_that_are_just_met_are_met() -> None:
+    catalog = build_catalog({"one": provider("one")}, [model("m", window=10_000, most=8_000)], known=NOTHING_KNOWN)
+    exact = Bounds(max_latency_ms=10**6, max_cost_usd=(2_000 + 4 * 700) / 1e6)
+    assert ask("auto", seen(tokens=2_000), catalog, max_output_tokens=8_000, bounds=exact).chosen.model.name == "m"
+    for tokens, asked, gate in ((2_001, 8_000, "context_window"), (500, 8_001, "max_output")):
+        with pytest.raises(BadRequest, match=f"{gate} closed m"):
+            ask("auto", seen(tokens=tokens), catalog, max_output_tokens=asked)
