@@ -68,7 +68,7 @@ class Flusher(Generic[R]):
             return stored + len(rows)
         except (DatabaseAway, TimeoutError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the database says of a batch, it must not stop the other records
+        except Exception as error:
             if len(rows) == 1:
                 faults.append((rows[0], error))
                 if not stored and len(faults) >= _FAULTS_TO_BLAME_DATABASE:

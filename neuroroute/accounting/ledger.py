@@ -1,8 +1,9 @@
 """
 The ledger: takes the record of a finished call in a plain call and answers for it until it is in Postgres.
 
-Records wait in order in memory. `run` (a tracked task) brings them to the table in batches and removes them only after the insert came back;
-while the database is away it tries for ever, later each time. `close` writes what is left, with a deadline.
+Records wait in order. `run` (a tracked task) brings them to the table in batches and lets go of them only after the insert came back; while the
+database is away it tries for ever, later each time. With a journal a call is noted before its provider is asked (`open`) and again when it is
+finished (`settle`), so a killed process loses nothing; the records of a long outage then wait on the disk instead of in memory.
 """
 
 import asyncio
@@ -11,9 +12,12 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from neuroroute.accounting.flusher import Flusher
+from neuroroute.accounting.journal import Journal, JournalFull, Place
+from neuroroute.accounting.records import Codec
+from neuroroute.core.errors import Unavailable
 
 R = TypeVar("R")
 
@@ -23,32 +27,46 @@ BATCH_ROWS: Final = 500
 EVERY_S: Final = 0.2
 BACKOFF_S: Final = 0.1
 BACKOFF_MAX_S: Final = 3.0
-MAX_WAITING: Final = 100_000  # about 100 MB of records: half an hour of outage at 50 calls a second
+MAX_IN_MEMORY: Final = 20_000  # about 20 MB of records
+_REJECTED_KEPT: Final = 100
+
+
+class _Waiting(NamedTuple, Generic[R]):
+    """A record that is not in the table yet: in memory, in the journal, or both."""
+
+    record: R | None
+    place: Place | None
 
 
 class Ledger(Generic[R]):
     """
-    insert: see Flusher.
-    max_waiting: records beyond it are lost, counted in `lost` and logged; it bounds the memory of a long outage.
+    insert: see Flusher. journal and codec: go together; without them a killed process loses what waits.
+    max_in_memory: records beyond it wait in the journal alone; without a journal they are lost, counted in `lost` and logged.
     """
 
     def __init__(
         self,
         insert: Callable[[Sequence[R]], Awaitable[object]],
         *,
+        journal: Journal | None = None,
+        codec: Codec[R] | None = None,
         every_s: float = EVERY_S,
         batch_rows: int = BATCH_ROWS,
-        max_waiting: int = MAX_WAITING,
+        max_in_memory: int = MAX_IN_MEMORY,
     ) -> None:
         self._flusher = Flusher(insert, self._reject)
-        self._every_s, self._batch_rows, self._max_waiting = every_s, batch_rows, max_waiting
-        self._waiting: deque[R] = deque()
+        self._journal = journal if codec is not None else None
+        self._codec = codec
+        self._every_s, self._batch_rows, self._max_in_memory = every_s, batch_rows, max_in_memory
+        self._waiting: deque[_Waiting[R]] = deque()
+        self._opened: dict[str, Place] = {}
         self._full_batch = asyncio.Event()
         self._writing = asyncio.Lock()
         self.away = False
         self.settled = 0
         self.retries = 0
         self.lost = 0
+        self.unjournaled = 0
         self.rejected: list[R] = []
 
     def __len__(self) -> int:
@@ -60,17 +78,45 @@ class Ledger(Generic[R]):
         """Records in the table."""
         return self._flusher.written
 
+    def open(self, record: R) -> None:
+        """Note a call before its provider is asked. Raises Unavailable if there is no space to note it: then it must not be made."""
+        if self._journal is None or self._codec is None:
+            return
+        try:
+            self._opened[self._codec.key(record)] = self._journal.append_open(self._codec.encode(record))
+        except (JournalFull, ValueError) as error:
+            raise Unavailable("The gateway can not keep its books at the moment.", retry_after_s=5.0) from error
+
     def settle(self, record: R) -> None:
         """Take the record of a finished call. Never waits, never raises."""
         self.settled += 1
-        if len(self._waiting) >= self._max_waiting:
+        place = self._close_in_journal(record)
+        if len(self._waiting) < self._max_in_memory:
+            self._waiting.append(_Waiting(record, place))
+        elif place is not None:
+            self._waiting.append(_Waiting(None, place))
+        else:
             if not self.lost:
                 _log.error("the ledger is full: records are lost until the database is back")
             self.lost += 1
             return
-        self._waiting.append(record)
         if len(self._waiting) >= self._batch_rows:
             self._full_batch.set()
+
+    def _close_in_journal(self, record: R) -> Place | None:
+        journal, codec = self._journal, self._codec
+        if journal is None or codec is None:
+            return None
+        place = None
+        try:
+            place = journal.append_close(codec.encode(record))
+        except (JournalFull, ValueError, TypeError) as error:
+            self.unjournaled += 1
+            _log.error("a finished call is not in the journal, only in memory: %s", error)
+        opened = self._opened.pop(codec.key(record), None)
+        if opened is not None:
+            journal.release(opened)
+        return place
 
     async def run(self) -> None:
         """Write for ever: every `every_s`, or as soon as a batch is full."""
@@ -88,7 +134,7 @@ class Ledger(Generic[R]):
             while left > 0:
                 batch = list(islice(self._waiting, self._batch_rows))
                 try:
-                    await self._flusher.write(batch)
+                    await self._flusher.write(self._records(batch))
                 except Exception as error:  # noqa: BLE001 - whatever stands in the way, records are kept and tried again
                     self._went_away(error)
                     await asyncio.sleep(pause_s)
@@ -97,8 +143,28 @@ class Ledger(Generic[R]):
                 self._came_back()
                 pause_s = BACKOFF_S
                 left -= len(batch)
-                for _ in batch:  # only now: a flush that is cancelled above has lost nothing
-                    self._waiting.popleft()
+                self._let_go(len(batch))
+
+    def _records(self, batch: Sequence[_Waiting[R]]) -> list[R]:
+        found: list[R] = []
+        for record, place in batch:
+            if record is not None:
+                found.append(record)
+            elif place is not None and self._codec is not None:
+                frame = place[0].frame_at(place[1])
+                if frame is None:
+                    _log.error("a record in the journal was damaged while it waited")
+                    self.lost += 1
+                else:
+                    found.append(self._codec.decode(frame.payload))
+        return found
+
+    def _let_go(self, count: int) -> None:
+        """Only after the insert came back: a flush that is cancelled before has lost nothing."""
+        for _ in range(count):
+            place = self._waiting.popleft().place
+            if place is not None and self._journal is not None:
+                self._journal.release(place)
 
     async def close(self, deadline_s: float = 5.0) -> int:
         """Write what is left, for at most `deadline_s`; how many records are left then."""
@@ -106,7 +172,8 @@ class Ledger(Generic[R]):
             async with asyncio.timeout(deadline_s):
                 await self.flush()
         if self._waiting:
-            _log.error("%d records are not in the database", len(self._waiting))
+            where = "wait in the journal" if self._journal is not None else "are lost"
+            _log.error("%d records are not in the database and %s", len(self._waiting), where)
         return len(self._waiting)
 
     def _went_away(self, error: Exception) -> None:
@@ -121,4 +188,4 @@ class Ledger(Generic[R]):
         self.away = False
 
     def _reject(self, record: R, error: Exception) -> None:
-        self.rejected = [*self.rejected[-99:], record]
+        self.rejected = [*self.rejected[1 - _REJECTED_KEPT :], record]

@@ -154,7 +154,7 @@ async def test_closing_has_a_deadline_and_says_what_is_left() -> None:
 async def test_memory_is_bounded_and_losses_are_counted() -> None:
     table = Table()
     table.away = True
-    ledger: Ledger[str] = Ledger(table.insert, max_waiting=10)
+    ledger: Ledger[str] = Ledger(table.insert, max_in_memory=10)
     for i in range(15):
         ledger.settle(f"r{i}")
     assert len(ledger) == 10
