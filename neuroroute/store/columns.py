@@ -52,6 +52,8 @@ def clean_text(text: str, max_chars: int = 256) -> str:
         text = text[:max_chars]
     if "\0" in text:
         text = text.replace("\0", "")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -69,7 +71,7 @@ def clean_json(value: Any, depth: int = 20) -> Any:
         return clean_text(value, 100_000)
     if depth <= 0:
         return None
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {clean_text(str(name)): clean_json(item, depth - 1) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [clean_json(item, depth - 1) for item in value]
@@ -82,7 +84,7 @@ def clean_json(value: Any, depth: int = 20) -> Any:
 
 def bounded(value: int, most: int = BIGINT_MAX) -> int:
     """Into 0..most: a provider can report anything."""
-    return min(max(value, 0), most)
+    return value if 0 <= value <= most else min(max(value, 0), most)
 
 
 def finite(value: float | None) -> float | None:
