@@ -19,12 +19,26 @@ _SEQUENCE: Final = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 class ResponseStream(EventStream):
     """OpenAI's Responses events. A provider's response.failed is raised, and told by `failure` in a form that every SDK raises."""
 
-    __slots__ = ("_naming", "_next_number")
+    __slots__ = ("_last", "_naming")
 
     def __init__(self, naming: Naming) -> None:
         super().__init__()
         self._naming = naming
-        self._next_number = 0
+        self._last = b""  # the bytes that went last: they hold the last sequence number
+
+    def feed(self, chunk: bytes) -> bytes:
+        # Each event has a number of its own, so no template fits; but a delta needs no look beyond its name and its text.
+        if self._begun and chunk.endswith(b"}\n\n") and self._splitter.idle and not self.done and self._failed is None:
+            head, _, rest = chunk.partition(b"\n")
+            if head.startswith(b"event: response.") and head.endswith(b".delta") and rest.startswith(b"data: {") and rest.count(b"\n") == 2:
+                hit = _DELTA.search(rest)
+                if hit is not None and b"\r" not in chunk:
+                    self._text += hit[1]
+                    self._last = chunk
+                    return chunk
+        out = super().feed(chunk)
+        self._last = out or self._last
+        return out
 
     def _event(self, name: bytes, data: bytes) -> bytes:
         if name.endswith(b".delta"):
@@ -38,9 +52,6 @@ class ResponseStream(EventStream):
         if not isinstance(event, dict):
             raise UpstreamBroken("the provider sent an event that is no object")
         kind = event.get("type")
-        number = event.get("sequence_number")
-        if type(number) is int:
-            self._next_number = number + 1
         if kind == "error" or (event.get("error") and not isinstance(kind, str)):
             raise embedded(event.get("error") or event)
         self._begun = True
@@ -66,14 +77,8 @@ class ResponseStream(EventStream):
         return data
 
     def failure(self, error: NeuroRouteError) -> bytes:
-        return response_error(error, self._next_number)
-
-    def _slowly(self, chunk: bytes) -> bytes:
-        out = super()._slowly(chunk)
-        numbers = _SEQUENCE.findall(out[-400:])
-        if numbers:
-            self._next_number = int(numbers[-1]) + 1
-        return out
+        numbers = _SEQUENCE.findall(self._last)
+        return response_error(error, int(numbers[-1]) + 1 if numbers else 0)
 
 
 def response_error(error: NeuroRouteError, number: int) -> bytes:

@@ -157,7 +157,7 @@ def streams(dialect: str, to: Target, data: bytes, cuts: list[int]) -> tuple[byt
     return got, stream.text()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(st.sampled_from(sorted(READERS)), DELTAS, st.integers(0, 2), st.booleans(), st.booleans(), CUTS)
 def test_any_stream_any_cut(dialect: str, deltas: list[tuple[str, str]], style: int, roles: bool, padded: bool, cuts: list[int]) -> None:
     data, said = events_of(deltas, style, roles, padded)
@@ -171,7 +171,7 @@ def test_any_stream_any_cut(dialect: str, deltas: list[tuple[str, str]], style: 
         assert len(text) >= len(part)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(DELTAS, st.booleans(), CUTS)
 def test_a_stream_that_passes_is_the_one_that_came(deltas: list[tuple[str, str]], padded: bool, cuts: list[int]) -> None:
     deltas = [d for d in deltas if d[0] not in ("call", "arguments")]
@@ -179,7 +179,7 @@ def test_a_stream_that_passes_is_the_one_that_came(deltas: list[tuple[str, str]]
     assert streams("chat", target("openai", "inner"), data, cuts)[0] == data
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(["text", "thinking", "tool_use"]), st.lists(TEXTS, max_size=4)), max_size=5), CUTS)
 def test_any_claude_stream_any_cut(blocks: list[tuple[str, list[str]]], cuts: list[int]) -> None:
     said: dict[str, Any] = {"content": "", "reasoning_content": "", "calls": []}
@@ -208,7 +208,7 @@ def test_any_claude_stream_any_cut(blocks: list[tuple[str, list[str]]], cuts: li
             assert levelled(got) == levelled(streams(dialect, to, data, [])[0])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=300), CUTS)
 def test_no_bytes_make_it_fail_in_another_way(data: bytes, cuts: list[int]) -> None:
     for protocol in ("openai", "anthropic"):
