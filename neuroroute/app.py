@@ -5,8 +5,9 @@ The composition root: Settings -> Services -> web.Application.
 other, and close it in the reverse order. A database or a Redis that is away delays no start: what needs them says so when it is asked.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from aiohttp import web
 from neuroroute.access.keyring import Keyring
 from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.demo import MODELS as DEMO_MODELS
+from neuroroute.adapters.discovery import Discovery, local_servers
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.limit_rules import LimitRules
@@ -24,9 +26,12 @@ from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
 from neuroroute.core.settings import Settings
 from neuroroute.core.tasks import Tasks
+from neuroroute.core.types import Model, Provider
 from neuroroute.limits.concurrency import Concurrency
+from neuroroute.limits.leases import Leases
 from neuroroute.limits.rate import Limiter
 from neuroroute.routing.health import Health, RetryBudget
+from neuroroute.routing.offers import timeouts_of
 from neuroroute.routing.router import Router
 from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.postgres import Database
@@ -40,9 +45,13 @@ from neuroroute.web.routes import table
 from neuroroute.web.sink import KeepAlive
 from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
 
+DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
 RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
 _log = logging.getLogger("neuroroute")
+
+
+JOBS: Final[web.AppKey[dict[str, Callable[[], Awaitable[None]]]]] = web.AppKey("jobs")
 
 
 def create(settings: Settings, *, config_path: Path | None = None, data_dir: Path | None = None, worker: int = 0) -> web.Application:
@@ -54,8 +63,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     """
     assert settings.database_url is not None
     file = ConfigFile(config_path) if config_path is not None else None
-    demo = {"demo": DEMO_MODELS}
-    offer = Offer(settings, [file.layer] if file is not None else [], Found(demo))
+    offer = Offer(settings, [file.layer] if file is not None else [], Found(DEMO))
     database = Database(
         settings.database_url,
         pool_min=settings.db_pool_min,
@@ -66,48 +74,70 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     services = _services(settings, offer, database, redis, data_dir or settings.neuroroute_data_dir, worker)
 
     async def reload() -> bool:
-        """Read the configuration file again, at once. True if it is in effect."""
         return file is not None and await file.check(offer.take, force=True)
 
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[errors])
     app[SERVICES], app[DATABASE], app[REDIS] = services, database, redis
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
+    app[JOBS] = _jobs(app, file)
     routes = table(settings)
     app[DOCUMENT] = dumped(routes, settings)
     app.add_routes(routes)
-
-    async def stores(app: web.Application) -> AsyncIterator[None]:
-        yield
-        await services.transport.close()
-        if redis is not None:
-            await redis.close()
-        await database.close()
-
-    async def keys(app: web.Application) -> AsyncIterator[None]:
-        await services.keyring.start()
-        yield
-        await services.keyring.close()
-
-    async def background(app: web.Application) -> AsyncIterator[None]:
-        tasks = Tasks()
-        tasks.keep("ledger", services.ledger.run)
-        tasks.keep("keep-alive", app[KEEP_ALIVE].run)
-        if redis is not None:
-            tasks.keep("cache", services.cache.run)
-        if file is not None:
-            tasks.keep("configuration", lambda: file.watch(offer.take))
-        yield
-        await tasks.close()
-        await services.ledger.close()
-
-    async def lifecycle(app: web.Application) -> AsyncIterator[None]:
-        app[LIFECYCLE].ready = True
-        yield
-        app[LIFECYCLE].draining = True
-
-    app.cleanup_ctx.extend([stores, keys, background, lifecycle])
+    app.cleanup_ctx.extend([_stores, _keys, _background, _open])
     return app
+
+
+def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What runs beside the calls for as long as the process does, by name."""
+    s, offer = app[SERVICES], app[OFFER]
+
+    def found(models: Mapping[str, Sequence[Model]], local: Mapping[str, Provider]) -> None:
+        offer.find(Found({**DEMO, **models}, local))
+
+    unasked = local_servers(s.settings.lmstudio_api_url, timeouts_of(s.settings))
+    discovery = Discovery(s.transport, lambda: offer.holder.current.providers, unasked, found)
+    jobs: dict[str, Callable[[], Awaitable[None]]] = {
+        "ledger": s.ledger.run,
+        "limits": s.limiter.run,
+        "discovery": discovery.run,
+        "keep-alive": app[KEEP_ALIVE].run,
+        "stored responses": lambda: _expire(s),
+    }
+    if app[REDIS] is not None:
+        jobs["cache"] = s.cache.run
+    if file is not None:
+        jobs["configuration"] = lambda: file.watch(offer.take)
+    return jobs
+
+
+async def _stores(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[SERVICES].transport.close()
+    if (redis := app[REDIS]) is not None:
+        await redis.close()
+    await app[DATABASE].close()
+
+
+async def _keys(app: web.Application) -> AsyncIterator[None]:
+    await app[SERVICES].keyring.start()
+    yield
+    await app[SERVICES].keyring.close()
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    tasks = Tasks()
+    for name, work in app[JOBS].items():
+        tasks.keep(name, work)
+    yield
+    await tasks.close()
+    await app[SERVICES].ledger.close()
+
+
+async def _open(app: web.Application) -> AsyncIterator[None]:
+    app[LIFECYCLE].ready = True
+    yield
+    app[LIFECYCLE].draining = True
 
 
 def _services(settings: Settings, offer: Offer, database: Database, redis: RedisKV | None, data_dir: Path, worker: int) -> Services:
@@ -117,7 +147,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         settings=settings,
         keyring=Keyring(database, data_dir=data_dir, stale_max_s=settings.auth_stale_max_s),
         limit_rules=LimitRules(settings),
-        limiter=Limiter(),
+        limiter=Limiter(Leases(redis) if redis is not None else None),
         concurrency=Concurrency(),
         cache=ResponseCache(settings.cache_max_bytes, redis, prefix=settings.cache_prefix),
         cache_shared_by_all=offer.config.cache.share == "everyone",
@@ -131,3 +161,10 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         ledger=Ledger(Usage(database).insert_many),
         metrics=Metrics(sample_rate=settings.metrics_sample_rate),
     )
+
+
+async def _expire(services: Services) -> None:
+    """Once an hour, remove what was kept of responses long enough, a page at a time."""
+    while True:
+        gone = await services.responses.expire()
+        await asyncio.sleep(0.1 if gone else 3600)

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from neuroroute.core.settings import Settings
-from neuroroute.web import admin_keys, admin_users, inference, models, openapi, ops, prompt, route, stored
+from neuroroute.web import admin_keys, admin_users, count_tokens, inference, models, openapi, ops, prompt, route, stored
 
 
 def table(settings: Settings) -> list[web.RouteDef]:
@@ -23,6 +23,7 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.post("/v1/responses/{id}/cancel", stored.cancel),
         web.get("/v1/responses/{id}/input_items", stored.input_items),
         web.post("/v1/messages", inference.messages),
+        web.post("/v1/messages/count_tokens", count_tokens.count_tokens),
         web.post("/v1/completions", inference.completions),
         web.post("/v1/embeddings", inference.embeddings),
         web.get("/v1/models", models.list_v1),

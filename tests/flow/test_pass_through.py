@@ -11,7 +11,10 @@ from tests.support.upstream import Upstream, stream
 
 
 def one(up: Upstream) -> dict[str, Any]:
-    return {"providers": {"p": provider(up.base_url)}, "models": {"m": model("p", "gpt-4o"), "whisper": model("p", "whisper-1", kind="audio")}}
+    return {
+        "providers": {"p": provider(up.base_url)},
+        "models": {"m": model("p", "gpt-4o"), "whisper": model("p", "whisper-1", kind="audio")},
+    }
 
 
 async def test_json_multipart_and_binary_pass(database_url: str) -> None:

@@ -1,0 +1,32 @@
+"""POST /v1/messages/count_tokens: counted by Anthropic for its own models, estimated here for all others, so that Claude Code works on them."""
+
+from aiohttp import web
+
+from neuroroute.chain import conversation
+from neuroroute.chain.auth import auth
+from neuroroute.chain.parse import parse
+from neuroroute.chain.rate_limit import rate_limit
+from neuroroute.core import tokens
+from neuroroute.core.types import ClientRequest, Dialect, Protocol
+from neuroroute.routing.catalog import is_auto
+from neuroroute.web.bodies import answer
+from neuroroute.web.inference import infer, opened
+from neuroroute.web.state import SERVICES
+
+
+async def count_tokens(request: web.Request) -> web.StreamResponse:
+    """POST /v1/messages/count_tokens"""
+    s = request.app[SERVICES]
+    call, sink = opened(request, Dialect.PASS, "/messages/count_tokens")
+    await auth(call, s)
+    await parse(call, s)
+    assert call.client is not None and call.catalog is not None and call.principal is not None
+    name = call.requested_model
+    if not is_auto(name):
+        [target, *_] = call.catalog.find(name)
+        if target.provider.protocol is Protocol.ANTHROPIC:
+            again, sink = opened(request, Dialect.PASS, "/messages/count_tokens")  # aiohttp keeps the body that was read
+            return await infer(request, again, sink)
+    await rate_limit(call, s)
+    said = conversation.read(ClientRequest(Dialect.MESSAGES, call.client.raw, call.client.body))
+    return answer({"input_tokens": tokens.scaled(name, said.prompt_tokens)})
