@@ -9,6 +9,7 @@ It passes POST /v1/chat/completions to a provider and the answer back, whole or 
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import socket
 from collections.abc import Awaitable, Callable
@@ -69,6 +70,10 @@ def by_transport(upstream: str, transport: Transport) -> Handler:
     return handle
 
 
+async def healthy(request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text="ok")
+
+
 async def serve(args: argparse.Namespace) -> None:
     if args.client == "session":
         handle = by_session(args.upstream)
@@ -81,6 +86,7 @@ async def serve(args: argparse.Namespace) -> None:
     else:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", handle)
+        app.router.add_get("/health", healthy)
         runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", args.port), backlog=4096)
@@ -99,10 +105,8 @@ def main() -> None:
     p.add_argument("--server", choices=["app", "low"], default="app")
     p.add_argument("--freeze", action="store_true", help="freeze the garbage collector's view of what is there at the start")
     args = p.parse_args()
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(serve(args))
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":
