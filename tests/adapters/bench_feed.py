@@ -13,12 +13,16 @@ Chunk = Callable[[int], bytes]
 
 
 def chat(delta: str, more: str = "") -> bytes:
-    choice = '{"index":0,"delta":%s,"finish_reason":null}' % delta
+    choice = f'{{"index":0,"delta":{delta},"finish_reason":null}}'
     return f'data: {{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{choice}]{more}}}\n\n'.encode()
 
 
+def said(i: int) -> str:
+    return f'{{"content":" word{i}"}}'
+
+
 def text(i: int) -> bytes:
-    return chat('{"content":" word%d"}' % i)
+    return chat(said(i))
 
 
 def claude(i: int) -> bytes:
@@ -43,11 +47,11 @@ CREATED = b'event: response.created\ndata: {"type":"response.created","sequence_
 CASES: list[tuple[str, str, str, str, bytes, Chunk]] = [
     ("chat passes", "chat", "openai", "m", ROLE, text),
     ("chat passes, model renamed", "chat", "openai", "inner", ROLE, text),
-    ("chat passes, padded", "chat", "openai", "m", ROLE, lambda i: chat('{"content":" word%d"}' % i, f',"usage":null,"obfuscation":"{"x" * (i % 7)}"')),
+    ("chat passes, padded", "chat", "openai", "m", ROLE, lambda i: chat(said(i), f',"usage":null,"obfuscation":"{"x" * (i % 7)}"')),
     ("chat passes, 3 events a chunk", "chat", "openai", "m", ROLE, lambda i: text(i) * 3),
-    ("chat passes, arguments", "chat", "openai", "m", CALL, lambda i: chat('{"tool_calls":[{"index":0,"function":{"arguments":"k%d"}}]}' % i)),
-    ("chat passes, role each time", "chat", "openai", "m", ROLE, lambda i: chat('{"role":"assistant","content":" word%d"}' % i)),
-    ("chat passes, no two alike", "chat", "openai", "m", ROLE, lambda i: chat('{"content":" word%d"}' % i, f',"n":{i}')),
+    ("chat passes, arguments", "chat", "openai", "m", CALL, lambda i: chat(f'{{"tool_calls":[{{"index":0,"function":{{"arguments":"k{i}"}}}}]}}')),
+    ("chat passes, role each time", "chat", "openai", "m", ROLE, lambda i: chat('{"role":"assistant",' + said(i)[1:])),
+    ("chat passes, no two alike", "chat", "openai", "m", ROLE, lambda i: chat(said(i), f',"n":{i}')),
     ("messages pass", "messages", "anthropic", "m", START, claude),
     ("responses pass", "responses", "openai", "m", CREATED, response),
     ("messages -> chat", "chat", "anthropic", "m", START, claude),
