@@ -24,7 +24,8 @@ from neuroroute.core.tasks import Tasks, spawn
 from neuroroute.serve.banner import Banner, Facts
 from neuroroute.serve.database import Ground
 
-SILENT_MAX_S: Final = 30.0
+SILENT_MAX_S: Final = 15.0
+PAUSED_S: Final = 5.0
 READY_MAX_S: Final = 120.0  # a start may wait for another process's migration
 EARLY_S: Final = 10.0
 PAUSE_MAX_S: Final = 30.0
@@ -207,11 +208,15 @@ class Supervisor:
 
     async def _watch(self) -> None:
         """Kill workers whose loop hangs, or whose start does."""
+        looked_s = monotonic_s()
         while True:
             await asyncio.sleep(1.0)
-            now_s = monotonic_s()
+            now_s, since_s = monotonic_s(), monotonic_s() - looked_s
+            looked_s = now_s
             for worker in list(self._all):
-                if now_s - worker.heard_s > (SILENT_MAX_S if worker.ready.is_set() else READY_MAX_S):
+                if since_s > PAUSED_S:  # we were stopped ourselves, and so were they: they get the time again
+                    worker.heard_s = now_s
+                elif now_s - worker.heard_s > (SILENT_MAX_S if worker.ready.is_set() else READY_MAX_S):
                     _log.error("worker %d (process %d) is silent for too long: killed", worker.slot, worker.process.pid)
                     worker.process.kill()
 

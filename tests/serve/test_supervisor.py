@@ -117,3 +117,25 @@ async def test_every_worker_hears_sighup(tmp_path, database_url):
             await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
             gateway.signal(signal.SIGHUP)
             await gateway.until(lambda: gateway.out.count("is in effect") == 2, "both re-read", 5)
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path, database_url):
+    async with Gateway(tmp_path, "--workers", "2", DATABASE_URL=database_url) as gateway:
+        await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+        hung, other = gateway.workers()
+        os.kill(hung, signal.SIGSTOP)
+        assert await gateway.readiness() == 200
+        await gateway.until(lambda: "is silent for too long" in gateway.out, "the watchdog", 25)
+        await gateway.until(lambda: gateway.out.count("serves (process") == 3, "the replacement")
+        assert other in gateway.workers() and hung not in gateway.workers()
+
+
+async def test_a_pause_of_the_whole_gateway_kills_nobody(tmp_path, database_url):
+    async with Gateway(tmp_path, "--workers", "2", DATABASE_URL=database_url) as gateway:
+        await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+        before = gateway.workers()
+        os.killpg(gateway.process.pid, signal.SIGSTOP)
+        await asyncio.sleep(17)
+        os.killpg(gateway.process.pid, signal.SIGCONT)
+        await asyncio.sleep(3)
+        assert gateway.workers() == before and await gateway.readiness() == 200
