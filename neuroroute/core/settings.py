@@ -160,7 +160,8 @@ class Settings(BaseModel):
     cache_by_user: bool = _setting("cache", "false: the keys of one user share answers; true: each key has its own", False)
     cache_strategy: CacheStrategy = _setting(
         "cache",
-        "How eagerly answers are kept",
+        "`default`: no temperature or 0, one answer; `aggressive`: also sampled and tool-calling answers, 12 times as long; "
+        "`minimal`: temperature 0 and short prompts alone; `none`: off",
         "default",
     )
     cache_max_bytes: Size = _setting("cache", "Memory that cached answers may take in each worker", 256 * _MIB, ge=0)
