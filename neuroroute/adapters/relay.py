@@ -99,10 +99,12 @@ class Relay:
 
 def checked(data: bytes) -> dict[str, Any]:
     """A whole answer, parsed. Raises UpstreamBroken for an empty one, a page, broken JSON, and an error that came with status 200."""
-    if not data.strip():
-        raise UpstreamBroken("the provider sent an empty answer")
-    if data.lstrip()[:1] == b"<":
-        raise UpstreamBroken("the provider sent a page where JSON was due")
+    if not data.startswith(b"{"):
+        start = data[:256].lstrip()[:1]
+        if not start and not data.strip():
+            raise UpstreamBroken("the provider sent an empty answer")
+        if start == b"<":
+            raise UpstreamBroken("the provider sent a page where JSON was due")
     answer = loads(data)
     if not isinstance(answer, dict):
         raise UpstreamBroken("the provider sent JSON that is no object")
