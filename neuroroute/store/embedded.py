@@ -155,7 +155,8 @@ class EmbeddedPostgres:
             except BlockingIOError:
                 _log.info("another process uses the embedded PostgreSQL; it stays")
                 if self._child is not None:
-                    self._child.returncode = 0  # no longer ours to wait for
+                    self._child.returncode = 0  # no longer ours to wait for: Popen complains otherwise
+                    self._child = None
             else:
                 self._shut_down()
             os.close(self._users_lock)

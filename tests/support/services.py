@@ -8,6 +8,7 @@ databases may be emptied).
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -56,9 +57,10 @@ class Postgres:
         self._embedded: EmbeddedPostgres | None = None
         self._given = os.environ.get("NEUROROUTE_TEST_DATABASE_URL")
         if self._given is None:
-            self._folder.mkdir(mode=0o755, exist_ok=True)
-            self._embedded = EmbeddedPostgres(self._folder / "data", settings=FAST)
-            self._embedded.start()
+            with _one_at_a_time():
+                self._folder.mkdir(mode=0o755, exist_ok=True)
+                self._embedded = EmbeddedPostgres(self._folder / "data", settings=FAST)
+                self._embedded.start()
         self._template = f"nr_template_{re.sub(r'[^a-z0-9]', '', run_id.lower())}"
         self._count = 0
         self._admin: asyncpg.Connection[asyncpg.Record] = self._loop.run(asyncpg.connect(self.url_of(None)))
@@ -108,12 +110,22 @@ class Postgres:
                 self._loop.run(self._admin.execute(f"DROP DATABASE IF EXISTS {self._template}"))
         self._loop.run(self._admin.close())
         self._loop.close()
-        if self._embedded is not None:
+        if self._embedded is None:
+            return
+        with _one_at_a_time():
             self._embedded.stop()
             if not self._embedded.alive():
                 home = (self._folder / "data" / "postgres").resolve()
                 shutil.rmtree(self._folder, ignore_errors=True)
                 shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """No worker starts the server while another one removes its folder."""
+    with open("/tmp/nr-tests.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def redis_binary() -> str | None:
