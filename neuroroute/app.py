@@ -33,6 +33,7 @@ from neuroroute.limits.rate import Limiter
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.offers import timeouts_of
 from neuroroute.routing.router import Router
+from neuroroute.routing.threads import Threads
 from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.postgres import Database
 from neuroroute.store.responses import StoredResponses
@@ -81,6 +82,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
     app[JOBS] = _jobs(app, file)
+    offer.on_swap = lambda catalog: services.health.keep(frozenset(entry.key for entry in catalog.entries.values()))
     routes = table(settings)
     app[DOCUMENT] = dumped(routes, settings)
     app.add_routes(routes)
@@ -154,6 +156,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         classifier=classifier,
         catalog=offer.holder,
         router=Router(health, mean_difficulty=classifier.mean_difficulty),
+        threads=Threads(),
         health=health,
         retry_budget=RetryBudget(settings.retry_budget, floor=RETRY_FLOOR),
         transport=Transport(),

@@ -58,7 +58,8 @@ class Conversation:
     What a request says, whatever its dialect.
 
     prompt: the last user message's text, never stored; prompt_tokens: an estimate of the whole input; needs: of core.types.ABILITIES;
-    max_output_tokens: the client's own bound.
+    max_output_tokens: the client's own bound. opening: what the conversation began with, by which it is known again; tool_loop: this call
+    brings tool results back.
     """
 
     prompt: str
@@ -66,6 +67,8 @@ class Conversation:
     needs: frozenset[str]
     turns: int
     max_output_tokens: int | None
+    opening: str = ""
+    tool_loop: bool = False
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class Call:
     classification: Classification | None = None
     # plan
     decision: Decision | None = None
+    thread: bytes | None = None  # which conversation an `auto` call belongs to
     # dispatch
     tried: list[Tried] = field(default_factory=list)
     target: Target | None = None

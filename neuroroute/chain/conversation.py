@@ -25,6 +25,7 @@ _PART_NEEDS: Final = {
 _EFFORTS: Final = frozenset({"medium", "high", "xhigh", "max"})
 """Reasoning efforts that only a reasoning model can honour; others are hints."""
 
+_OPENING_CHARS: Final = 2000
 _NEVER: Final[Mapping[str, Any]] = {}
 
 
@@ -40,18 +41,22 @@ def read(client: ClientRequest) -> Conversation:
     """Never raises: what a body does not say in a way we know simply is not counted."""
     body = client.body
     needs: set[str] = set()
-    last_user, tokens, turns = "", 0, 0
+    last_user, opening, role, tokens, turns = "", "", "", 0, 0
     for role, content in _messages(client.dialect, body):
         text, images = _content(content, needs)
         tokens += estimate(text) + MESSAGE_TOKENS + images * IMAGE_TOKENS
+        if turns == 0:
+            opening += text[:_OPENING_CHARS]
         if role == "user" and text:
             last_user, turns = text, turns + 1
+        elif role == "assistant":
+            turns += 1
     tools = body.get("tools") or body.get("functions")
     if isinstance(tools, list) and tools:
         needs.add("tools")
         tokens += _tools_tokens(client, tools)
     _needs_of_options(body, needs)
-    return Conversation(last_user, tokens, frozenset(needs), turns, _max_output(body))
+    return Conversation(last_user, tokens, frozenset(needs), turns, _max_output(body), opening, role == "tool")
 
 
 def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ A change swaps the whole catalogue at once; calls that run keep the one that the
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from neuroroute.core.config import Config, ConfigFaulty, Layer, build, from_environment
@@ -37,6 +37,7 @@ class Offer:
     def __init__(self, settings: Settings, layers: Sequence[Layer] = (), found: Found = Found()) -> None:
         self._settings, self._found = settings, found
         self._environment = from_environment(settings)
+        self.on_swap: Callable[[Catalog], None] = lambda catalog: None
         self._layers: dict[str, Layer] = {layer.source: layer for layer in layers}
         self.config, catalog = self._made(self._layers, found)
         self.holder = CatalogHolder(catalog)
@@ -71,6 +72,7 @@ class Offer:
         for warning in catalog.warnings:
             _log.warning("%s", warning)
         self.holder.swap(catalog)
+        self.on_swap(catalog)
 
     def _made(self, layers: Mapping[str, Layer], found: Found) -> tuple[Config, Catalog]:
         config = build(self._environment, *layers.values())

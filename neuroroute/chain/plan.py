@@ -1,14 +1,16 @@
 """Stage `plan`: which targets may answer, in which order? Asks the router and keeps its decision."""
 
+import hashlib
 from dataclasses import replace
 
 from neuroroute.chain import conversation
 from neuroroute.chain.call import NO_STEERING, Call
 from neuroroute.chain.services import Services
+from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, Forbidden, NotFound
 from neuroroute.core.types import Model, Target
 from neuroroute.routing.catalog import is_auto
-from neuroroute.routing.decision import NO_BOUNDS, Bounds, Decision, Question
+from neuroroute.routing.decision import NEW_THREAD, NO_BOUNDS, Bounds, Decision, Question, Thread
 
 
 def plan(call: Call, s: Services) -> None:
@@ -27,7 +29,7 @@ def plan_pass(call: Call, s: Services) -> None:
     if call.requested_model:
         if is_auto(call.requested_model):
             raise BadRequest("'auto' chooses models for chat, responses, messages and completions; name one here.", param="model")
-        targets = catalog.find(call.requested_model)
+        targets = catalog.find(call.requested_model, allowed)
         if not catalog.may_name(call.requested_model, allowed):
             raise Forbidden(f"This key may not use the model {call.requested_model[:256]!r}.", param="model")
         reason = "named"
@@ -40,6 +42,17 @@ def plan_pass(call: Call, s: Services) -> None:
         targets = (Target(provider, Model("", provider.name, "", kind="none")),)
         reason = "keeps it" if call.only_provider else "default provider"
     call.decision = Decision(call.requested_model, targets, "", reason, catalog_version=catalog.version)
+
+
+def _thread(call: Call, s: Services) -> Thread:
+    """The conversation that this call continues: known by the session that the client names, or by how it began."""
+    assert call.principal is not None
+    said = conversation.of(call)
+    name = call.steering.session or said.opening
+    call.thread = hashlib.blake2b(f"{call.principal.key_id}\0{name}".encode("utf-8", "replace"), digest_size=16).digest()
+    if said.turns < 2 and call.steering.session is None:
+        return NEW_THREAD
+    return s.threads.find(call.thread, monotonic_s(), tool_loop=said.tool_loop)
 
 
 def decide(call: Call, s: Services) -> Decision:
@@ -56,6 +69,7 @@ def decide(call: Call, s: Services) -> Decision:
         stream=call.stream,
         max_output_tokens=conversation.of(call).max_output_tokens,
         bounds=bounds,
+        thread=_thread(call, s) if is_auto(call.requested_model) else NEW_THREAD,
         tags={**call.principal.tags, **asked.tags} if asked.tags else call.principal.tags,
         headers=call.headers,
     )

@@ -15,6 +15,7 @@ from neuroroute.limits.rate import Limiter
 from neuroroute.routing.catalog import CatalogHolder
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.router import Router
+from neuroroute.routing.threads import Threads
 from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import UsageRecord
 from neuroroute.telemetry.metrics import Metrics
@@ -32,6 +33,7 @@ class Services:
     classifier: Classifier
     catalog: CatalogHolder
     router: Router
+    threads: Threads
     health: Health
     retry_budget: RetryBudget
     transport: Transport

@@ -29,7 +29,19 @@ def settle(call: Call, s: Services) -> None:
     record = _record(call)
     s.ledger.settle(record)
     s.metrics.observe(record)
-    if call.target is not None and call.usage.source == "provider" and call.conversation is not None and call.cache_state != "hit":
+    if call.error is None and call.cache_state != "hit":
+        _learn(call, s)
+
+
+def _learn(call: Call, s: Services) -> None:
+    """What a good answer teaches: how long such answers are, who answered this conversation, how the model counts."""
+    if call.target is None:
+        return
+    if call.thread is not None:
+        s.threads.answered(call.thread, call.target.name, call.usage.prompt_tokens, monotonic_s())
+    if call.classification is not None and call.finish_reason in ("stop", "tool_calls"):
+        s.router.lengths.observe(call.classification.label, call.target.name, call.usage.completion_tokens)
+    if call.usage.source == "provider" and call.conversation is not None:
         tokens.learn(call.target.model.name, call.conversation.prompt_tokens, call.usage.prompt_tokens)
 
 

@@ -98,7 +98,7 @@ def _known(name: str, catalog: Catalog, principal: Principal) -> str:
     if is_auto(name):
         catalog.auto_policy(name)
     else:
-        catalog.find(name)
+        catalog.find(name, principal.allowed_models)
     if not catalog.may_name(name, principal.allowed_models):
         raise UnknownModel(f"The model {name[:256]!r} does not exist, or you have no access to it.", param="model")
     return name
