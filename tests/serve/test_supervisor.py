@@ -1,8 +1,11 @@
 """Several workers: one socket, replacement of dead ones, rolling restarts without a failed call."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Self
@@ -10,8 +13,10 @@ from typing import Self
 import aiohttp
 
 from tests.serve.gateway import Gateway
-from tests.serve.test_serve import configured, refused, slow_answer, stream
+from tests.serve.test_serve import configured, public_folder, refused, slow_answer, stream
 from tests.support.upstream import Upstream
+
+__all__ = ["public_folder"]
 
 
 class Load:
@@ -139,3 +144,24 @@ async def test_a_pause_of_the_whole_gateway_kills_nobody(tmp_path, database_url)
         os.killpg(gateway.process.pid, signal.SIGCONT)
         await asyncio.sleep(3)
         assert gateway.workers() == before and await gateway.readiness() == 200
+
+
+async def test_the_embedded_database_is_kept_alive_shared_with_the_command_line_and_stopped_last(public_folder):
+    async with Gateway(public_folder, "--workers", "2") as gateway:
+        pid_file = (public_folder / "data" / "postgres" / "data" / "postmaster.pid").resolve()
+        postmaster = int(pid_file.read_text().splitlines()[0])
+        command = [sys.executable, "-m", "neuroroute", "users", "list", "--json"]
+        listed = subprocess.run(command, env=gateway.environment, cwd=public_folder, capture_output=True, timeout=30, check=True)
+        assert [user["name"] for user in json.loads(listed.stdout)] == ["admin"]
+        assert int(pid_file.read_text().splitlines()[0]) == postmaster, "the command line left the server alone"
+        os.kill(postmaster, signal.SIGKILL)
+
+        async def answers() -> bool:
+            async with aiohttp.ClientSession(headers=gateway.headers) as session, session.get(f"{gateway.url}/admin/users") as answer:
+                return answer.status == 200
+
+        await gateway.until(lambda: "it runs again as process" in gateway.out, "the database's return", 15)
+        await gateway.until(answers, "answers from the database", 15)
+        gateway.signal(signal.SIGTERM)
+        assert await gateway.ended() == 0
+        assert not pid_file.exists()
