@@ -18,7 +18,7 @@ import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -200,6 +200,10 @@ class Journal:
                     _log.error("the journal is full, calls are refused: %s", error)
                 self.full = True
 
+    def set_aside(self, payloads: Sequence[bytes]) -> None:
+        """See the function of this name."""
+        set_aside(self._folder, payloads)
+
     def close(self) -> None:
         """Leave the folder as it must be found: without our files if nothing in them is needed, else for whoever takes over. Blocks."""
         with self._tending:
@@ -254,6 +258,17 @@ class Orphan:
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+
+def set_aside(folder: Path, payloads: Sequence[bytes]) -> None:
+    """Keep records that the database can not hold, one a line, for a person to look at. Blocks. Never raises OSError."""
+    try:
+        kept = folder / "quarantine" / "rejected.jsonl"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("ab") as file:
+            file.write(b"".join([payload + b"\n" for payload in payloads]))
+    except OSError as error:
+        _log.error("%d records that can not be stored are lost: %s", len(payloads), error)
 
 
 def orphans(folder: Path) -> Iterator[Orphan]:

@@ -68,6 +68,7 @@ class Ledger(Generic[R]):
         self.lost = 0
         self.unjournaled = 0
         self.rejected: list[R] = []
+        self._fresh_rejects: list[R] = []
 
     def __len__(self) -> int:
         """Records that are not in the table yet."""
@@ -141,6 +142,7 @@ class Ledger(Generic[R]):
                     pause_s = min(pause_s * 2, BACKOFF_MAX_S)
                     continue
                 self._came_back()
+                await self._keep_rejected()
                 pause_s = BACKOFF_S
                 left -= len(batch)
                 self._let_go(len(batch))
@@ -189,3 +191,10 @@ class Ledger(Generic[R]):
 
     def _reject(self, record: R, error: Exception) -> None:
         self.rejected = [*self.rejected[1 - _REJECTED_KEPT :], record]
+        self._fresh_rejects.append(record)
+
+    async def _keep_rejected(self) -> None:
+        """Before their places in the journal are given up."""
+        rejects, self._fresh_rejects = self._fresh_rejects, []
+        if rejects and self._journal is not None and self._codec is not None:
+            await asyncio.to_thread(self._journal.set_aside, [self._codec.encode(record) for record in rejects])

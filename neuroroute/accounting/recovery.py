@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from neuroroute.accounting.flusher import Flusher
 from neuroroute.accounting.frames import Kind
-from neuroroute.accounting.journal import Orphan, orphans
+from neuroroute.accounting.journal import Orphan, orphans, set_aside
 from neuroroute.accounting.records import Codec
 
 R = TypeVar("R")
@@ -44,6 +44,7 @@ class Recovery(Generic[R]):
         self._folder, self._codec = folder, codec
         self._flusher = Flusher(insert, self._reject)
         self.found = Found()
+        self._rejects: list[R] = []
         self.rejected = 0
 
     async def run(self) -> None:
@@ -68,6 +69,9 @@ class Recovery(Generic[R]):
         rows = replayed(orphan, self._codec, found)
         while batch := await asyncio.to_thread(lambda: list(islice(rows, _BATCH_ROWS))):
             await self._flusher.write(batch)
+        rejects, self._rejects = self._rejects, []
+        if rejects:
+            await asyncio.to_thread(set_aside, self._folder, [self._codec.encode(record) for record in rejects])
         await asyncio.to_thread(orphan.delete)
         for name in Found.__slots__:
             setattr(self.found, name, getattr(self.found, name) + getattr(found, name))
@@ -78,6 +82,7 @@ class Recovery(Generic[R]):
 
     def _reject(self, record: R, error: Exception) -> None:
         self.rejected += 1
+        self._rejects.append(record)
 
 
 def replayed(orphan: Orphan, codec: Codec[R], found: Found) -> Iterator[R]:

@@ -133,6 +133,17 @@ async def test_only_one_takes_over(ledger: Ledger[UsageRecord], journal: Journal
     assert list(orphans(tmp_path)) == []
 
 
+async def test_a_record_that_can_not_be_stored_is_kept_for_a_person(journal: Journal, database: Database, tmp_path: Path) -> None:
+    ledger: Ledger[UsageRecord] = Ledger(Usage(database).insert_many, journal=journal, codec=USAGE)
+    bad = record(created_at="yesterday")
+    ledger.settle(bad)
+    ledger.settle(record())
+    assert await ledger.close() == 0
+    assert bad.request_id in (tmp_path / "quarantine" / "rejected.jsonl").read_text()
+    journal.close()
+    assert list(tmp_path.glob("*.seg")) == []
+
+
 async def test_a_long_outage_waits_on_the_disk(journal: Journal, table: Table, tmp_path: Path) -> None:
     table.away = True
     ledger: Ledger[UsageRecord] = Ledger(table.insert, journal=journal, codec=USAGE, max_in_memory=100)

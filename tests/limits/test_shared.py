@@ -13,7 +13,7 @@ from neuroroute.limits.rate import Check, Limiter, Unit, Verdict
 from neuroroute.store.kv_redis import RedisKV
 from tests.support.relay import Relay
 
-WINDOW_S = 1.5
+WINDOW_S = 1.0
 
 
 @pytest.fixture

@@ -1,0 +1,37 @@
+"""
+Money as plain data: budgets, and the permission to spend.
+
+A `Reservation` is the permission to open one upstream call. Whoever opens one asks for the object, so no route can forget to reserve.
+Amounts are integers of 10^-9 USD.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Period(StrEnum):
+    """What a budget's spend is counted over; calendar periods in UTC."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`limit_nanousd` per `period` for one key, user or tag."""
+
+    scope: str
+    subject: str
+    limit_nanousd: int
+    period: Period = Period.MONTH
+
+
+@dataclass(slots=True)
+class Reservation:
+    """What one call may cost at most, taken from these budgets. `settled` once the books know what it did cost."""
+
+    amount_nanousd: int
+    budgets: tuple[Budget, ...] = ()
+    settled: bool = False
