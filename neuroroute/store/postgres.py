@@ -176,10 +176,11 @@ class Database:
                 yield transaction
             except BaseException as error:
                 if not isinstance(error, asyncio.CancelledError | DatabaseAway) and not connection.is_closed():
-                    await transaction.execute("ROLLBACK")
-                    clean = True
+                    with contextlib.suppress(DatabaseAway):  # then the server rolls back by itself
+                        await transaction.execute("ROLLBACK")
+                        clean = True
                 raise
-            await transaction.execute("COMMIT")
+            await transaction.commit()
             clean = True
         finally:
             self._give(connection, clean)
@@ -198,6 +199,11 @@ class Database:
         if self._feed is None:
             self._feed = Feed(self._connect)
         return self._feed.add(channel, callback, on_ready)
+
+    async def warm(self) -> bool:
+        """Open the minimum of connections, so that nobody waits for them later. False: the server is away."""
+        done = await asyncio.gather(*(self.fetchval("SELECT 1") for _ in range(max(self._min, 1))), return_exceptions=True)
+        return not any(isinstance(error, BaseException) for error in done)
 
     @property
     def stats(self) -> PoolStats:
@@ -354,6 +360,11 @@ class Transaction:
         """Run several statements without arguments."""
         await self._run(self._connection.execute(sql), "script", timeout_s)
 
+    async def commit(self) -> None:
+        """Raises: DatabaseFault where a statement failed and its error was swallowed: the server rolls back then, and says so in passing."""
+        if await self._run(self._connection.execute("COMMIT"), "COMMIT", None) != "COMMIT":
+            raise DatabaseFault("A transaction was rolled back.")
+
     async def _run(self, work: Awaitable[Result], sql: str, timeout_s: float | None) -> Result:
         began_s = monotonic_s()
         with _border():
@@ -367,17 +378,23 @@ class Transaction:
         return result
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Subscription:
+    callback: Callable[[str], None]
+    on_ready: Callable[[], None] | None
+
+
 class Feed:
     """Notifications over one connection of its own, which is made again whenever it is lost; a heartbeat finds a server that hangs."""
 
     def __init__(self, connect: Callable[[], Awaitable["Connection"]]) -> None:
         self._connect = connect
-        self._wanted: dict[str, list[tuple[Callable[[str], None], Callable[[], None] | None]]] = {}
+        self._wanted: dict[str, list[_Subscription]] = {}
         self._changed = asyncio.Event()
         self._task = spawn(self._forever(), name="postgres feed")
 
     def add(self, channel: str, callback: Callable[[str], None], on_ready: Callable[[], None] | None) -> Callable[[], None]:
-        entry = (callback, on_ready)
+        entry = _Subscription(callback, on_ready)
         self._wanted.setdefault(channel, []).append(entry)
         self._changed.set()
 
@@ -405,7 +422,7 @@ class Feed:
         """Listen until the connection is lost. Raises: what ended it."""
         connection = await self._connect()
         heard: set[str] = set()
-        ready: set[int] = set()
+        ready: set[_Subscription] = set()
         try:
             connection.add_termination_listener(lambda _: self._changed.set())
             while True:
@@ -416,10 +433,10 @@ class Feed:
                         heard.add(channel)
                     await connection.execute("SELECT 1")
                 for entry in [entry for entries in self._wanted.values() for entry in entries]:
-                    if id(entry) not in ready:
-                        ready.add(id(entry))
-                        if entry[1] is not None:
-                            entry[1]()
+                    if entry not in ready:
+                        ready.add(entry)
+                        if entry.on_ready is not None:
+                            entry.on_ready()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT_S):
                         await self._changed.wait()
@@ -427,8 +444,8 @@ class Feed:
             connection.terminate()
 
     def _notified(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
-        for callback, _ in list(self._wanted.get(channel, ())):
-            callback(str(payload))
+        for entry in list(self._wanted.get(channel, ())):
+            entry.callback(str(payload))
 
 
 @contextlib.contextmanager
@@ -443,7 +460,7 @@ def _border() -> Iterator[None]:
     except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, UnicodeEncodeError) as error:
         raise BadValue(_BAD_VALUE) from error
     except asyncpg.PostgresError as error:
-        if isinstance(error, _AWAY) or error.sqlstate in _AWAY_STATES:
+        if isinstance(error, _AWAY):
             raise DatabaseAway from error
         raise DatabaseFault("The database refused a statement.") from error
     except asyncpg.InterfaceError as error:
@@ -468,7 +485,6 @@ _AWAY: Final = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.LockNotAvailableError,
 )
-_AWAY_STATES: Final = ("57P01", "57P02", "57P03", "57P05")
 
 
 def _touched(tag: str) -> int:

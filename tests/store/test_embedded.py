@@ -16,8 +16,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from neuroroute.core.tasks import Tasks
 from neuroroute.store import embedded_install
 from neuroroute.store.embedded import EmbeddedFailed, EmbeddedPostgres
+from neuroroute.store.postgres import Database
 
 ROOT = os.geteuid() == 0
 CODE = Path(__file__).parents[2]
@@ -266,6 +268,26 @@ async def test_watch_restarts_by_itself_even_under_a_running_query(server: Embed
         busy.terminate()
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_the_pool_goes_on_after_a_crash_with_every_row(server: EmbeddedPostgres) -> None:
+    tasks = Tasks()
+    tasks.keep("postgres", server.watch)
+    async with Database(server.url, pool_max=3) as database:
+        try:
+            await database.script("CREATE TABLE t (n int)")
+            written = 0
+            for crash in range(3):
+                for _ in range(20):
+                    await database.execute("INSERT INTO t VALUES (1)")
+                    written += 1
+                os.kill(server.pid, signal.SIGKILL)
+                async with asyncio.timeout(10):
+                    while server.restarts <= crash or not await database.warm():
+                        await asyncio.sleep(0.02)
+                assert await database.fetchval("SELECT count(*) FROM t") == written
+        finally:
+            await tasks.close()
 
 
 def test_stale_pid_file_with_the_number_of_another_process(place: Path) -> None:

@@ -189,6 +189,23 @@ async def test_transactions_commit_or_leave_nothing(database: Database) -> None:
     assert database.stats.idle == database.stats.open, "all connections came back"
 
 
+async def test_a_swallowed_error_does_not_pass_for_a_commit(database: Database) -> None:
+    await database.script("CREATE TABLE t (n int PRIMARY KEY)")
+    with pytest.raises(DatabaseFault):
+        async with database.transaction() as transaction:
+            await transaction.execute("INSERT INTO t VALUES (1)")
+            with pytest.raises(Duplicate):
+                await transaction.execute("INSERT INTO t VALUES (1)")
+    assert await database.fetchval("SELECT count(*) FROM t") == 0
+
+
+async def test_warm_opens_the_minimum(database_url: str, far: Database, relay: Relay) -> None:
+    async with Database(database_url, pool_min=3) as pool:
+        assert await pool.warm() and pool.stats.idle == 3
+    await relay.refuse()
+    assert not await far.warm()
+
+
 async def test_server_that_goes_in_a_transaction_is_told_as_away(far: Database, relay: Relay) -> None:
     with pytest.raises(DatabaseAway):
         async with far.transaction() as transaction:
