@@ -9,11 +9,12 @@ import contextlib
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
 
 from neuroroute.adapters.lane_base import UpstreamResponse
 from neuroroute.adapters.lane_connection import LOST, Answer, Connection
@@ -23,9 +24,10 @@ from neuroroute.core.types import Timeouts, UpstreamRequest
 _BUFFER_BYTES: Final = 64 << 10
 _MAX_CONNECTIONS: Final = 4096  # per origin, in use
 _MAX_IDLE: Final = 256  # per origin
-_MAX_ROUTES: Final = 1024  # parsed URLs kept
-_MAX_HEADS: Final = 64  # per URL
+_MAX_ROUTES: Final = 256  # parsed URLs kept
+_MAX_HEADS: Final = 16  # per URL
 _STALE_S: Final = 1.0  # a reused connection that dies this soon, with no byte of an answer, had been closed before our request came
+_NAME_S: Final = 10.0  # how long the addresses of a name are taken as known, as aiohttp does
 _ATTEMPT_DELAY_S: Final = 0.25  # RFC 8305: before the next address of a host is tried beside the first
 _OWN_HEADERS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "keep-alive", "te"}
@@ -35,11 +37,13 @@ _OWN_HEADERS: Final = frozenset(
 class Pool:
     """The connections of one origin. The one used last is taken first, so that the others may grow old and go."""
 
-    __slots__ = ("_buffer", "_host", "_idle", "_port", "_ssl", "in_all")
+    __slots__ = ("_addresses", "_buffer", "_host", "_idle", "_known_until_s", "_port", "_ssl", "in_all")
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, buffer: memoryview) -> None:
         self._host, self._port, self._ssl, self._buffer = host, port, tls, buffer
         self._idle: dict[Connection, None] = {}
+        self._addresses: Sequence[AddrInfoType] = ()
+        self._known_until_s = 0.0
         self.in_all = 0
 
     def take(self) -> Connection | None:
@@ -79,9 +83,16 @@ class Pool:
         return connection
 
     async def _made(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
-        infos = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        delay_s = _ATTEMPT_DELAY_S if len(infos) > 1 else None
-        sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=delay_s, interleave=1, loop=loop)
+        if not self._addresses or loop.time() > self._known_until_s:
+            self._addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            self._known_until_s = loop.time() + _NAME_S
+        addresses = self._addresses
+        delay_s = _ATTEMPT_DELAY_S if len(addresses) > 1 else None
+        try:
+            sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=delay_s, interleave=1, loop=loop)
+        except OSError:
+            self._addresses = ()  # the name may have moved
+            raise
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             name = self._host if self._ssl is not None else None
@@ -142,12 +153,12 @@ class HttpLane:
         until_s = loop.time() + timeouts.total_s
         body = request.body
         head = route.head(request) + _framing(request)
-        connection = route.pool.take()
+        whole = isinstance(body, bytes)
+        connection = route.pool.take() if whole else None  # a body that comes in pieces can not be sent again, so no stale one is risked
         while True:
             if connection is None:
                 connection = await route.pool.connect(min(timeouts.connect_s, until_s - loop.time()))
             sent_s = loop.time()
-            whole = isinstance(body, bytes)
             answer = connection.begin(timeouts, until_s, head, body if isinstance(body, bytes) else b"", whole)
             try:
                 if not isinstance(body, bytes):
