@@ -19,6 +19,7 @@ from neuroroute.adapters.demo import MODELS as DEMO_MODELS
 from neuroroute.adapters.discovery import Discovery, local_servers
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
+from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
 from neuroroute.chain.services import Services
@@ -47,6 +48,8 @@ from neuroroute.web.sink import KeepAlive
 from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
 
 DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
+READINGS_PER_S: Final = 50.0
+"""Prompts of named models that a worker labels: at 0.1 ms each half a percent of a core."""
 RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
 _log = logging.getLogger("neuroroute")
@@ -154,6 +157,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         cache=ResponseCache(settings.cache_max_bytes, redis, prefix=settings.cache_prefix),
         cache_shared_by_all=offer.config.cache.share == "everyone",
         classifier=classifier,
+        readings=Allowance(READINGS_PER_S, burst=2 * READINGS_PER_S),
         catalog=offer.holder,
         router=Router(health, mean_difficulty=classifier.mean_difficulty),
         threads=Threads(),

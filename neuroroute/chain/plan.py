@@ -57,7 +57,7 @@ def _thread(call: Call, s: Services) -> Thread:
 
 def decide(call: Call, s: Services) -> Decision:
     """The decision of a parsed and classified call; asks no provider."""
-    assert call.principal is not None and call.catalog is not None and call.classification is not None and call.client is not None
+    assert call.principal is not None and call.catalog is not None and call.client is not None
     asked = call.steering
     bounds = NO_BOUNDS
     if asked is not NO_STEERING:
@@ -67,7 +67,7 @@ def decide(call: Call, s: Services) -> Decision:
         principal=call.principal,
         dialect=call.dialect,
         stream=call.stream,
-        max_output_tokens=conversation.of(call).max_output_tokens,
+        max_output_tokens=conversation.of(call).max_output_tokens if call.classification is not None else None,
         bounds=bounds,
         thread=_thread(call, s) if is_auto(call.requested_model) else NEW_THREAD,
         tags={**call.principal.tags, **asked.tags} if asked.tags else call.principal.tags,

@@ -7,6 +7,7 @@ from neuroroute.access.keyring import Keyring
 from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
+from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.classifier import Classifier
 from neuroroute.core.settings import Settings
@@ -31,6 +32,7 @@ class Services:
     cache: ResponseCache
     cache_shared_by_all: bool
     classifier: Classifier
+    readings: Allowance  # of prompts whose model is named
     catalog: CatalogHolder
     router: Router
     threads: Threads

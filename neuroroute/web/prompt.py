@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from neuroroute.chain.call import Call
-from neuroroute.chain.classify import classify
+from neuroroute.chain.classify import read
 from neuroroute.chain.life import live
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
@@ -35,7 +35,7 @@ async def prompt(request: web.Request) -> web.Response:
     finally:
         lifecycle.live_calls -= 1
     if sink.status < 400 and call.classification is None:  # answered from the cache, before it was classified
-        classify(call, s)
+        read(call, s)
     body = sink.body if sink.status >= 400 else jsonbytes.dumps(_answer(call, sink.body))
     return web.Response(status=sink.status, body=body, headers=dict(sink.headers))
 

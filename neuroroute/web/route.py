@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from neuroroute.chain.auth import auth
-from neuroroute.chain.classify import classify
+from neuroroute.chain.classify import read
 from neuroroute.chain.parse import parse
 from neuroroute.chain.plan import plan
 from neuroroute.chain.rate_limit import rate_limit
@@ -23,7 +23,7 @@ async def route(request: web.Request) -> web.Response:
     await parse(call, s)
     await rate_limit(call, s)
     try:
-        classify(call, s)
+        read(call, s)
         plan(call, s)
     finally:
         if call.slot is not None:
