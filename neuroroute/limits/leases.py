@@ -36,9 +36,9 @@ _CHUNK: Final = 100
 
 
 class Leases:
-    """The shares of one process."""
+    """The shares of one process. holders: how many processes share the limits, as far as is known before the store answers."""
 
-    def __init__(self, store: Scripts) -> None:
+    def __init__(self, store: Scripts, *, holders: int = 1) -> None:
         self._store = store
         self._holder = new_id("wrk")
         self._lacking: dict[str, Share] = {}
@@ -47,7 +47,7 @@ class Leases:
         self._asking = False
         self._marker = 0
         self.shares: dict[str, Share] = {}
-        self.holders = 1
+        self.holders = holders
         self.away = False
         self.contact_s: float | None = None  # monotonic, of the last answer
         self.trips = 0

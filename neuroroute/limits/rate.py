@@ -225,7 +225,10 @@ class Limiter:
             part, amount = share.part(now_s, leases.holders, leases.contact_s), tokens if check.is_tokens else 1
             if share.own.advance(now_s) + amount > part:
                 verdict.admitted = False
-                longest_s = _hold_back(verdict, check, share.own.wait_s(now_s, amount, part), longest_s)
+                wait_s = share.own.wait_s(now_s, amount, part)
+                if wait_s is None and amount <= check.limit:  # more than our part holds, but not more than the limit: the store may be back
+                    wait_s = check.window_s / 4
+                longest_s = _hold_back(verdict, check, wait_s, longest_s)
             _stand(verdict, check, part - share.own.used - amount, check.window_s)
         for check, share in zip(checks, shares, strict=True) if verdict.admitted else ():
             run = share.spend(now_s, tokens if check.is_tokens else 1)

@@ -177,7 +177,7 @@ class Metrics(Collector):
         self._counts[key] = self._counts.get(key, 0) + by
 
     def source(self, read: Callable[[], Reading]) -> None:
-        """Ask `read` for values whenever somebody reads the metrics; called in the thread that has the event loop, or in another."""
+        """Ask `read` for values whenever somebody reads the metrics; called in another thread than the event loop's."""
         self._sources.append(read)
 
     def _open(self, place: tuple[str | None, str | None]) -> _Target:
@@ -218,13 +218,14 @@ class Metrics(Collector):
     async def run(self) -> None:
         """Show this worker's numbers to the others, for ever. Returns at once where it is the only one."""
         while self._shared is not None:
-            await asyncio.to_thread(self._shared.write, self.snapshot())
+            await self.close()
             await asyncio.sleep(EVERY_S)
 
     async def close(self) -> None:
         """Leave the last numbers to the other workers."""
-        if self._shared is not None:
-            await asyncio.to_thread(self._shared.write, self.snapshot())
+        shared = self._shared
+        if shared is not None:
+            await asyncio.to_thread(lambda: shared.write(self.snapshot()))
 
     def collect(self) -> Iterator["Family"]:
         """For prometheus_client."""

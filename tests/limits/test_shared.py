@@ -234,3 +234,18 @@ async def test_counters_that_nobody_uses_are_dropped(relay: Relay) -> None:
         async with asyncio.timeout(5):
             while len(limiter):
                 await asyncio.sleep(0.05)
+
+
+async def test_without_the_store_from_the_start_every_worker_takes_its_part(relay: Relay) -> None:
+    await relay.refuse()
+    store = RedisKV(relay.url)
+    limiter = Limiter(Leases(store, holders=4))
+    check, tokens = Check("key", "k", 100, 60.0), Check("key", "k", 1000, 60.0, unit=Unit.TOKENS)
+    verdicts = [await take(limiter, check) for _ in range(60)]
+    assert sum(verdict.admitted for verdict in verdicts) == 25
+    assert verdicts[-1].retry_after_s == pytest.approx(60, abs=1)
+    refused = await take(limiter, tokens, tokens=900)
+    assert not refused.admitted
+    assert refused.retry_after_s is not None
+    assert (await take(limiter, tokens, tokens=200)).admitted
+    await store.close()
