@@ -7,7 +7,7 @@ The translators between what clients speak and what providers speak, and the one
 - over_chat: what is served by way of chat: messages_to_openai (messages_answers), responses_to_chat (responses_answers, responses_items),
   completions_to_chat; composed with chat_to_anthropic they reach Anthropic, too
 - refusals: error bodies -> the error tree; families: which models take which parameters
-- streams, template: what stream translators share; tokens_used, stops, naming, upstream: facts of the dialects, each once
+- streams, template: what stream translators share; tokens_used, stops, naming, upstream, shapes: facts of the dialects, each once
 - transport: the only outbound HTTP; demo: the built-in provider
 """
 

@@ -5,6 +5,7 @@ import re
 import zlib
 from typing import Any, Final
 
+from neuroroute.adapters.shapes import listed, word
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest
 
@@ -67,7 +68,7 @@ def _spoken(message: Block, where: str, used: dict[str, None]) -> tuple[list[Blo
     blocks = [b for b in _blocks(message.get("content"), where) if b["type"] == "text"]
     if message.get("refusal") and isinstance(message["refusal"], str):
         blocks.append({"type": "text", "text": message["refusal"]})
-    calls = message.get("tool_calls") or []
+    calls = listed(message, "tool_calls", f"{where}.")
     if message.get("function_call"):
         calls = [*calls, {"id": None, "function": message["function_call"]}]
     ids = []
@@ -77,7 +78,7 @@ def _spoken(message: Block, where: str, used: dict[str, None]) -> tuple[list[Blo
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise BadRequest(f"{place}: this model takes calls of functions alone", param=place)
         used[function["name"]] = None
-        ids.append(call.get("id") or place)
+        ids.append(word(call.get("id")) or place)
         blocks.append({"type": "tool_use", "id": tool_id(ids[-1]), "name": function["name"], "input": _arguments(function, place)})
     return blocks, ids
 

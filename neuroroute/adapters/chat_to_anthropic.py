@@ -16,6 +16,7 @@ from neuroroute.adapters.families import Claude, claude
 from neuroroute.adapters.naming import Naming
 from neuroroute.adapters.refusals import refusal
 from neuroroute.adapters.relay import asks_usage, checked
+from neuroroute.adapters.shapes import each, listed, number, obj, word, written
 from neuroroute.adapters.upstream import post
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest, UpstreamError
@@ -29,7 +30,7 @@ _JSON_ONLY: Final = "Answer with one JSON object and nothing else: no prose, no 
 
 class ChatToAnthropic:
     def request(self, client: ClientRequest, target: Target) -> UpstreamRequest:
-        body = jsonbytes.dumps(translated(client.body, target, stream=client.stream, raw_bytes=len(client.raw)))
+        body = written(translated(client.body, target, stream=client.stream, raw_bytes=len(client.raw)))
         return post(client, target, "/messages", body, dialect=Dialect.MESSAGES)
 
     def whole(self, client: ClientRequest, target: Target, status: int, headers: Mapping[str, str], data: bytes) -> Reply:
@@ -48,7 +49,7 @@ def translated(body: Mapping[str, Any], target: Target, *, stream: bool, raw_byt
     family = claude(target.model.upstream_model)
     if body.get("n") not in (None, 1):
         raise BadRequest("n: this model gives one answer per request", param="n")
-    if body.get("audio") or "audio" in (body.get("modalities") or ()):
+    if body.get("audio") or "audio" in listed(body, "modalities"):
         raise BadRequest("modalities: this model gives no audio", param="modalities")
     system, messages, used_tools = conversation(body.get("messages"))
     tools = _tools(body, used_tools)
@@ -66,7 +67,7 @@ def translated(body: Mapping[str, Any], target: Target, *, stream: bool, raw_byt
     if tools:
         _choose(body, family, out)
     _sample(body, family, out)
-    stops = [body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop") or []
+    stops = [body["stop"]] if isinstance(body.get("stop"), str) else listed(body, "stop")
     stops = [s for s in stops if isinstance(s, str) and s.strip()]
     if stops:
         out["stop_sequences"] = stops
@@ -95,8 +96,7 @@ def _max_tokens(body: Mapping[str, Any], target: Target, family: Claude, raw_byt
 def _tools(body: Mapping[str, Any], used: dict[str, None]) -> list[dict[str, Any]]:
     """The tools; where the history uses tools and the request has none, the least definitions that make it valid."""
     tools: list[dict[str, Any]] = []
-    given = list(body.get("tools") or [])
-    given += [{"type": "function", "function": f} for f in body.get("functions") or []]
+    given = [*listed(body, "tools"), *({"type": "function", "function": f} for f in listed(body, "functions"))]
     for i, tool in enumerate(given):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -133,8 +133,8 @@ def _choose(body: Mapping[str, Any], family: Claude, out: dict[str, Any]) -> Non
         _allow(choice, out)
         made = {"type": "any" if _allowed_mode(choice) == "required" else "auto"}
     elif isinstance(choice, dict):
-        function = choice.get("function") if isinstance(choice.get("function"), dict) else choice
-        made = {"type": "tool", "name": function["name"]} if isinstance(function, dict) and function.get("name") else {"type": "auto"}
+        name = word((obj(choice.get("function")) or choice).get("name"))
+        made = {"type": "tool", "name": name} if name else {"type": "auto"}
     if made is not None and made["type"] in ("any", "tool") and not family.forced_tools:
         made = {"type": "auto"}
     if body.get("parallel_tool_calls") is False and (made is None or made["type"] != "none"):
@@ -145,8 +145,8 @@ def _choose(body: Mapping[str, Any], family: Claude, out: dict[str, Any]) -> Non
 
 def _allow(choice: dict[str, Any], out: dict[str, Any]) -> None:
     """allowed_tools: only the named ones are shown."""
-    named = choice.get("tools") or choice.get("allowed_tools", {}).get("tools") or []
-    names = {(t.get("function") or t).get("name") for t in named if isinstance(t, dict)}
+    named = each(choice.get("tools") or obj(choice.get("allowed_tools")).get("tools"))
+    names = {word((obj(tool.get("function")) or tool).get("name")) for tool in named}
     kept = [tool for tool in out["tools"] if tool["name"] in names]
     if kept:
         out["tools"] = kept
@@ -159,18 +159,18 @@ def _format(wanted: Any, family: Claude, out: dict[str, Any]) -> list[dict[str, 
         return [{"type": "text", "text": _JSON_ONLY}]
     if kind != "json_schema":
         return []
-    schema = (wanted.get("json_schema") or {}).get("schema")
+    schema = obj(wanted.get("json_schema")).get("schema")
     if not isinstance(schema, dict):
         raise BadRequest("response_format.json_schema.schema: an object is needed", param="response_format")
     if family.formats:
         out.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
         return []
-    return [{"type": "text", "text": f"{_JSON_ONLY} It must satisfy this JSON schema:\n{jsonbytes.dumps(schema).decode()}"}]
+    return [{"type": "text", "text": f"{_JSON_ONLY} It must satisfy this JSON schema:\n{written(schema).decode()}"}]
 
 
 def _reason(body: Mapping[str, Any], family: Claude, messages: list[dict[str, Any]], out: dict[str, Any]) -> None:
     """Thinking as asked for. A forced tool comes before it: Claude refuses the two together."""
-    effort = body.get("reasoning_effort")
+    effort = word(body.get("reasoning_effort"))
     forced = family.forced_tools and _forces(body)
     if family.thinks == "default" and (forced or effort == "none"):
         out["thinking"] = {"type": "disabled"}
@@ -197,8 +197,7 @@ def _forces(body: Mapping[str, Any]) -> bool:
 
 
 def _allowed_mode(choice: dict[str, Any]) -> Any:
-    inner = choice.get("allowed_tools")
-    return choice.get("mode") or (inner.get("mode") if isinstance(inner, dict) else None)
+    return choice.get("mode") or obj(choice.get("allowed_tools")).get("mode")
 
 
 def _in_a_tool_turn(messages: list[dict[str, Any]]) -> bool:
@@ -209,7 +208,7 @@ def _in_a_tool_turn(messages: list[dict[str, Any]]) -> bool:
 def _sample(body: Mapping[str, Any], family: Claude, out: dict[str, Any]) -> None:
     if family.sampling == "none" or out.get("thinking", {}).get("type") == "enabled":
         return
-    temperature, top_p = (body.get(k) if isinstance(body.get(k), (int, float)) else None for k in ("temperature", "top_p"))
+    temperature, top_p = number(body, "temperature"), number(body, "top_p")
     if temperature is not None:
         out["temperature"] = max(0, min(temperature, 1))
     if top_p is not None and (temperature is None or family.sampling == "both"):

@@ -10,6 +10,7 @@ from typing import Any
 from neuroroute.adapters.base import StreamTranslator
 from neuroroute.adapters.families import openai_reasoning
 from neuroroute.adapters.over_chat import OverChat, OverChatStream, spoken
+from neuroroute.adapters.shapes import each, obj
 from neuroroute.core import jsonbytes, sse
 from neuroroute.core.errors import BadRequest, NeuroRouteError
 from neuroroute.core.types import ClientRequest, Protocol, Target, Usage
@@ -20,7 +21,7 @@ class CompletionsOverChat(OverChat):
         return chat_body(body, target)
 
     def _answered(self, body: Mapping[str, Any], chat: dict[str, Any], usage: Usage, target: Target) -> dict[str, Any]:
-        choices = [_choice(choice, choice.get("message") or {}) for choice in chat["choices"]]
+        choices = [_choice(choice, obj(choice.get("message"))) for choice in each(chat["choices"])]
         return {**_frame(chat), "choices": choices, **({"usage": chat["usage"]} if chat.get("usage") else {})}
 
     def _opened(self, client: ClientRequest, target: Target, chat: StreamTranslator) -> StreamTranslator:
@@ -55,8 +56,8 @@ class CompletionsOverChatStream(OverChatStream):
     def _chunk(self, chunk: dict[str, Any]) -> bytes:
         choices = [
             made
-            for choice in chunk.get("choices") or []
-            if (made := _choice(choice, choice.get("delta") or {}))["text"] or made["finish_reason"]
+            for choice in each(chunk.get("choices"))
+            if (made := _choice(choice, obj(choice.get("delta"))))["text"] or made["finish_reason"]
         ]
         if not choices and not chunk.get("usage"):
             return b""

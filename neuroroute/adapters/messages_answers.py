@@ -4,6 +4,7 @@ from typing import Any
 
 from neuroroute.adapters.base import StreamTranslator
 from neuroroute.adapters.over_chat import OverChatStream, event, spoken
+from neuroroute.adapters.shapes import each, obj, word
 from neuroroute.adapters.stops import STOP_OF_FINISH
 from neuroroute.adapters.tokens_used import as_messages
 from neuroroute.core import ids, jsonbytes, sse
@@ -14,16 +15,16 @@ from neuroroute.core.types import Usage
 def message(chat: dict[str, Any], usage: Usage) -> dict[str, Any]:
     """The Messages answer of a chat.completion."""
     choice = chat["choices"][0]
-    thought, text, calls = spoken(choice.get("message") or {})
+    thought, text, calls = spoken(obj(choice.get("message")))
     content: list[dict[str, Any]] = []
     if thought:
         content.append({"type": "thinking", "thinking": thought, "signature": ""})
     if text or not calls:
         content.append({"type": "text", "text": text})
     for call in calls:
-        function = call.get("function") or {}
-        content.append({"type": "tool_use", "id": call.get("id") or ids.new_id("toolu"), "name": function.get("name"), "input": _input(function)})
-    stop = STOP_OF_FINISH.get(str(choice.get("finish_reason")), "end_turn")
+        function = obj(call.get("function"))
+        content.append({"type": "tool_use", "id": word(call.get("id")) or ids.new_id("toolu"), "name": word(function.get("name")), "input": _input(function)})
+    stop = STOP_OF_FINISH.get(word(choice.get("finish_reason")), "end_turn")
     return {
         "id": _message_id(chat.get("id")),
         "type": "message",
@@ -68,8 +69,8 @@ class MessagesOverChatStream(OverChatStream):
 
     def _chunk(self, chunk: dict[str, Any]) -> bytes:
         out = b"" if self._started else self._start(chunk)
-        for choice in chunk.get("choices") or []:
-            thought, text, calls = spoken(choice.get("delta") or {})
+        for choice in each(chunk.get("choices")):
+            thought, text, calls = spoken(obj(choice.get("delta")))
             if thought:
                 out += self._in("thinking") + self._delta({"type": "thinking_delta", "thinking": thought})
             if text:
@@ -116,13 +117,13 @@ class MessagesOverChatStream(OverChatStream):
 
     def _call_part(self, call: dict[str, Any]) -> bytes:
         index = call["index"] if type(call.get("index")) is int else max(self._call, 0)
-        function = call.get("function") or {}
+        function = obj(call.get("function"))
         out = b""
         if index not in self._calls:
             self._calls.add(index)
             self._call = index
             out = self._begin(
-                "tool_use", {"type": "tool_use", "id": call.get("id") or ids.new_id("toolu"), "name": function.get("name") or "", "input": {}}
+                "tool_use", {"type": "tool_use", "id": word(call.get("id")) or ids.new_id("toolu"), "name": word(function.get("name")), "input": {}}
             )
         elif index != self._call or self._open != "tool_use":
             if function.get("arguments") in (None, "", "{}"):  # of a call that text has ended: it has none already

@@ -13,7 +13,7 @@ from neuroroute.adapters.base import StreamTranslator
 from neuroroute.adapters.families import openai_reasoning
 from neuroroute.adapters.messages_answers import MessagesOverChatStream, message
 from neuroroute.adapters.over_chat import OverChat
-from neuroroute.core import jsonbytes
+from neuroroute.adapters.shapes import listed, obj, word, written
 from neuroroute.core.errors import BadRequest
 from neuroroute.core.types import ClientRequest, Target, Usage
 
@@ -48,21 +48,20 @@ def chat_body(body: Mapping[str, Any], target: Target) -> dict[str, Any]:
         out |= {key: body[key] for key in ("temperature", "top_p") if body.get(key) is not None}
         if body.get("stop_sequences"):
             out["stop"] = body["stop_sequences"]
-    tools = [_tool(tool, i) for i, tool in enumerate(body.get("tools") or [])]
+    tools = [_tool(tool, i) for i, tool in enumerate(listed(body, "tools"))]
     if tools:
         out["tools"] = tools
         _choose(body.get("tool_choice"), out)
     config = body.get("output_config")
-    wanted = (config.get("format") if isinstance(config, dict) else None) or body.get("output_format")
+    wanted = obj(config).get("format") or body.get("output_format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
         out["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted.get("schema"), "strict": True}}
     if reasoning or "reasoning" in target.model.abilities:
         effort = _effort(body.get("thinking"), config)
         if effort:
             out["reasoning_effort"] = effort
-    metadata = body.get("metadata")
-    user = metadata.get("user_id") if isinstance(metadata, dict) else None
-    if isinstance(user, str) and user:
+    user = word(obj(body.get("metadata")).get("user_id"))
+    if user:
         out["user"] = user if len(user) <= _MOST_USER_CHARS else hashlib.sha256(user.encode("utf-8", "replace")).hexdigest()
     if body.get("stream"):
         out["stream"] = True
@@ -74,14 +73,14 @@ def _choose(choice: Any, out: dict[str, Any]) -> None:
         return
     if choice.get("type") == "tool":
         out["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
-    elif choice.get("type") in _CHOICES:
+    elif word(choice.get("type")) in _CHOICES:
         out["tool_choice"] = _CHOICES[choice["type"]]
     if choice.get("disable_parallel_tool_use"):
         out["parallel_tool_calls"] = False
 
 
 def _effort(thinking: Any, config: Any) -> str | None:
-    effort = config.get("effort") if isinstance(config, dict) else None
+    effort = word(obj(config).get("effort"))
     if effort in _EFFORTS:
         return _EFFORTS[effort]
     if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
@@ -143,7 +142,7 @@ def _assistant(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "id": b.get("id"),
             "type": "function",
-            "function": {"name": b.get("name"), "arguments": jsonbytes.dumps(b.get("input") or {}).decode()},
+            "function": {"name": b.get("name"), "arguments": written(b.get("input") or {}).decode()},
         }
         for b in blocks
         if b.get("type") == "tool_use"
@@ -195,7 +194,7 @@ def _part(block: Any, where: str) -> dict[str, Any] | None:
         if source.get("type") == "base64":
             data = f"data:{source.get('media_type')};base64,{source.get('data')}"
             return {"type": "file", "file": {"filename": block.get("title") or "document.pdf", "file_data": data}}
-    if kind in _DROPPED:
+    if word(kind) in _DROPPED:
         return None
     if kind == "search_result":
         return {"type": "text", "text": f"{block.get('title', '')}\n{block.get('source', '')}\n{_text(block.get('content'), where)}"}

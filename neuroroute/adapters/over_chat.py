@@ -11,6 +11,7 @@ from typing import Any
 
 from neuroroute.adapters.base import StreamTranslator, Translator
 from neuroroute.adapters.refusals import refusal
+from neuroroute.adapters.shapes import each, written
 from neuroroute.adapters.streams import loads
 from neuroroute.core import jsonbytes, sse
 from neuroroute.core.errors import NeuroRouteError, UpstreamError
@@ -39,7 +40,7 @@ class OverChat:
         return refusal(status, headers, data)
 
     def _as_chat(self, client: ClientRequest, body: dict[str, Any]) -> ClientRequest:
-        raw = jsonbytes.dumps(body)
+        raw = written(body)
         return replace(client, dialect=Dialect.CHAT, raw=raw, body=body, path="/chat/completions", query="", method="POST", chunks=None)
 
     def _asked(self, body: Mapping[str, Any], target: Target) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def spoken(delta: Mapping[str, Any]) -> tuple[str, str, list[dict[str, Any]]]:
     if isinstance(content, list):
         content = "".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
     text = content if isinstance(content, str) and content else delta.get("refusal")
-    calls = [call for call in delta.get("tool_calls") or [] if isinstance(call, dict)]
+    calls = each(delta.get("tool_calls"))
     if isinstance(delta.get("function_call"), dict):
         calls.append({"index": 0, "id": None, "function": delta["function_call"]})
     return (thought if isinstance(thought, str) else ""), (text if isinstance(text, str) else ""), calls

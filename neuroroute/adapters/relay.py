@@ -62,6 +62,8 @@ class Relay:
         if "neuroroute" in body:
             raw = jsonbytes.edit(raw, {"neuroroute": None})
         if "model" not in body:
+            if client.path not in ("", _PATHS[self._dialect]):  # below a stored response no model is named
+                return raw
             raw = _prepend(raw, b'"model":' + jsonbytes.dumps(target.model.upstream_model), alone=len(body) == ("neuroroute" in body))
         elif body["model"] != target.model.upstream_model:
             raw = jsonbytes.set_model(raw, target.model.upstream_model)

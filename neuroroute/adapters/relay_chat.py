@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from neuroroute.adapters.naming import Naming
 from neuroroute.adapters.refusals import embedded
+from neuroroute.adapters.shapes import obj
 from neuroroute.adapters.streams import EventStream, inside, loads
 from neuroroute.adapters.tokens_used import openai_usage
 from neuroroute.core import jsonbytes, sse
@@ -19,7 +20,7 @@ from neuroroute.core.errors import StreamCut, UpstreamBroken
 
 _ROLE: Final = re.compile(rb',\s*"role"\s*:\s*"assistant"(?=\s*\})|"role"\s*:\s*"assistant"\s*,?\s*')
 _EMPTY_REASON: Final = re.compile(rb'("finish_reason"\s*:\s*)""')
-_Place = tuple[int, Any]  # (choice, call): their indices
+_Place = tuple[int, int]  # (choice, call): their indices
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
 
@@ -129,7 +130,8 @@ class ChunkStream(EventStream):
         for call in calls if isinstance(calls, list) else []:
             if isinstance(call, dict) and isinstance(call.get("function"), dict):
                 functions.append(call["function"])
-                self._follow((index, call.get("index")), call["function"], late)
+                number = call.get("index")
+                self._follow((index, number if type(number) is int else 0), call["function"], late)
         if isinstance(delta.get("function_call"), dict):
             functions.append(delta["function_call"])
         for function in functions:
@@ -207,7 +209,7 @@ def _one_call_each(chunk: dict[str, Any], choices: list[Any]) -> list[dict[str, 
     if not isinstance(delta, dict) or not isinstance(calls, list) or not calls:
         return []
     finish = choice.get("finish_reason")
-    bare = any(isinstance(call, dict) and not (call.get("function") or {}).get("arguments") for call in calls)
+    bare = any(isinstance(call, dict) and not obj(call.get("function")).get("arguments") for call in calls)
     if len(calls) < 2 and not (finish and bare):
         return []
     usage = {"usage": chunk["usage"]} if "usage" in chunk else {}

@@ -11,6 +11,7 @@ from neuroroute.adapters.base import StreamTranslator
 from neuroroute.adapters.over_chat import OverChatStream, event, spoken
 from neuroroute.adapters.relay_events import response_error
 from neuroroute.adapters.responses_items import Item, previous_of
+from neuroroute.adapters.shapes import each, obj, word
 from neuroroute.adapters.tokens_used import as_responses
 from neuroroute.core import clock, ids, jsonbytes
 from neuroroute.core.errors import NeuroRouteError, UpstreamBroken
@@ -27,7 +28,7 @@ _ECHOED: Final[tuple[tuple[str, Any], ...]] = (
 def response(body: Mapping[str, Any], chat: Mapping[str, Any], usage: Usage) -> dict[str, Any]:
     """The response object of a chat.completion."""
     choice = chat["choices"][0]
-    said = choice.get("message") or {}
+    said = obj(choice.get("message"))
     thought, text, calls = spoken(said)
     output: list[Item] = []
     if thought:
@@ -36,22 +37,22 @@ def response(body: Mapping[str, Any], chat: Mapping[str, Any], usage: Usage) -> 
         output.append(_message(ids.new_id("msg"), text, "completed"))
     free = custom_tools(body)
     for call in calls:
-        function = call.get("function") or {}
-        call_id = call.get("id") or ids.new_id("call")
-        output.append(_call(ids.new_id("fc"), call_id, str(function.get("name")), function.get("arguments") or "{}", "completed", free))
-    return _object(ids.new_id("resp"), body, chat.get("model"), int(clock.unix_s()), output, str(choice.get("finish_reason")), usage)
+        function = obj(call.get("function"))
+        call_id = word(call.get("id")) or ids.new_id("call")
+        output.append(_call(ids.new_id("fc"), call_id, word(function.get("name")), word(function.get("arguments")) or "{}", "completed", free))
+    return _object(ids.new_id("resp"), body, chat.get("model"), int(clock.unix_s()), output, word(choice.get("finish_reason")), usage)
 
 
 def custom_tools(body: Mapping[str, Any]) -> frozenset[str]:
     """Names of the tools that take free text: their calls go back as custom_tool_call."""
-    return frozenset(t["name"] for t in body.get("tools") or [] if isinstance(t, dict) and t.get("type") == "custom" and isinstance(t.get("name"), str))
+    return frozenset(t["name"] for t in each(body.get("tools")) if t.get("type") == "custom" and isinstance(t.get("name"), str))
 
 
 def _object(
     response_id: str, body: Mapping[str, Any], model: Any, created_at: int, output: list[Item], finish: str | None, usage: Usage | None
 ) -> dict[str, Any]:
     """A response; finish None = it is still in progress."""
-    reason = _INCOMPLETE.get(finish or "")
+    reason = _INCOMPLETE.get(word(finish))
     echoed = {key: default if body.get(key) is None else body[key] for key, default in _ECHOED}
     return {
         "id": response_id,
@@ -121,8 +122,8 @@ class ResponsesOverChatStream(OverChatStream):
 
     def _chunk(self, chunk: dict[str, Any]) -> bytes:
         out = b"" if self._number else self._start(chunk)
-        for choice in chunk.get("choices") or []:
-            thought, text, calls = spoken(choice.get("delta") or {})
+        for choice in each(chunk.get("choices")):
+            thought, text, calls = spoken(obj(choice.get("delta")))
             if thought:
                 out += self._open("reasoning") + self._more(thought)
             if text:
@@ -172,14 +173,14 @@ class ResponsesOverChatStream(OverChatStream):
 
     def _call_part(self, call: dict[str, Any]) -> bytes:
         index = call["index"] if type(call.get("index")) is int else max(self._call_index, 0)
-        function = call.get("function") or {}
+        function = obj(call.get("function"))
         out = b""
         if index not in self._calls:
             self._calls.add(index)
             self._call_index = index
             out = self._close_item()
-            name = str(function.get("name") or "")
-            out += self._add(_call(ids.new_id("fc"), call.get("id") or ids.new_id("call"), name, "", "in_progress", self._free))
+            name = word(function.get("name"))
+            out += self._add(_call(ids.new_id("fc"), word(call.get("id")) or ids.new_id("call"), name, "", "in_progress", self._free))
         elif index != self._call_index or self._item is None or not self._item["type"].endswith("_call"):
             if function.get("arguments") in (None, "", "{}"):  # of a call that text has ended: it has none already
                 return b""

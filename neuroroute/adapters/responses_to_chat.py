@@ -12,7 +12,7 @@ from neuroroute.adapters.families import openai_reasoning
 from neuroroute.adapters.over_chat import OverChat
 from neuroroute.adapters.responses_answers import ResponsesOverChatStream, response
 from neuroroute.adapters.responses_items import input_items, is_reference
-from neuroroute.core import jsonbytes
+from neuroroute.adapters.shapes import each, listed, obj, word, written
 from neuroroute.core.errors import BadRequest
 from neuroroute.core.types import ClientRequest, Protocol, Target, Usage
 
@@ -46,7 +46,7 @@ def chat_body(body: Mapping[str, Any], target: Target) -> dict[str, Any]:
         out["max_completion_tokens" if reasoning or anthropic else "max_tokens"] = body["max_output_tokens"]
     if not reasoning:
         out |= {key: body[key] for key in ("temperature", "top_p") if body.get(key) is not None}
-    tools = [_tool(tool, i) for i, tool in enumerate(body.get("tools") or [])]
+    tools = [_tool(tool, i) for i, tool in enumerate(listed(body, "tools"))]
     if tools:
         out["tools"] = tools
         choice = _choice(body.get("tool_choice"))
@@ -57,7 +57,7 @@ def chat_body(body: Mapping[str, Any], target: Target) -> dict[str, Any]:
     text = body.get("text")
     if isinstance(text, dict):
         _shape(text, reasoning and not anthropic, out)
-    effort = body["reasoning"].get("effort") if isinstance(body.get("reasoning"), dict) else None
+    effort = obj(body.get("reasoning")).get("effort")
     if effort and (reasoning or anthropic or "reasoning" in target.model.abilities):
         out["reasoning_effort"] = effort
     if isinstance(body.get("user"), str):
@@ -86,7 +86,7 @@ def _tool(tool: Any, i: int) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool["name"]}
     about = tool.get("description") or ""
     if kind == "custom":
-        rule = tool.get("format") if isinstance(tool.get("format"), dict) else {}
+        rule = obj(tool.get("format"))
         if rule.get("definition"):
             about = f"{about}\n\nThe input must satisfy this {rule.get('syntax', '')} grammar:\n{rule['definition']}".strip()
         function["parameters"] = _FREE_TEXT
@@ -107,7 +107,7 @@ def _choice(choice: Any) -> Any:
     if choice.get("type") in ("function", "custom"):
         return {"type": "function", "function": {"name": choice.get("name")}}
     if choice.get("type") == "allowed_tools":
-        named = [{"type": "function", "function": {"name": t.get("name")}} for t in choice.get("tools") or [] if isinstance(t, dict)]
+        named = [{"type": "function", "function": {"name": t.get("name")}} for t in each(choice.get("tools"))]
         return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode", "auto"), "tools": named}}
     raise BadRequest(f"tool_choice: {choice.get('type')!r} is a tool that this model does not have", param="tool_choice")
 
@@ -135,11 +135,11 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         if shown:
             out.append({"role": "user", "content": shown})
             shown = []
-        if kind == "message" and item.get("role") in _ROLES:
+        if kind == "message" and word(item.get("role")) in _ROLES:
             out += _message(item, where)
         elif kind in ("function_call", "custom_tool_call"):
             _call(item, kind, out)
-        elif kind not in _DROPPED:
+        elif word(kind) not in _DROPPED:
             raise BadRequest(f"{where}: this model does not take items of type {kind!r}", param=where)
     if shown:
         out.append({"role": "user", "content": shown})
@@ -164,7 +164,7 @@ def _message(item: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
 def _call(item: Mapping[str, Any], kind: str, out: list[dict[str, Any]]) -> None:
     """A call joins the assistant message before it: chat has text and calls of one turn in one message."""
     free = kind == "custom_tool_call"
-    arguments = jsonbytes.dumps({"input": item.get("input", "")}).decode() if free else item.get("arguments") or "{}"
+    arguments = written({"input": item.get("input", "")}).decode() if free else item.get("arguments") or "{}"
     call = {"id": item.get("call_id"), "type": "function", "function": {"name": item.get("name"), "arguments": arguments}}
     if out and out[-1]["role"] == "assistant":
         out[-1].setdefault("tool_calls", []).append(call)
@@ -176,7 +176,7 @@ def _result(output: Any, where: str) -> tuple[str, list[dict[str, Any]]]:
     if isinstance(output, str) or output is None:
         return output or "", []
     if not isinstance(output, list):
-        return jsonbytes.dumps(output).decode(), []
+        return written(output).decode(), []
     parts = [_part(part, f"{where}.output[{k}]") for k, part in enumerate(output)]
     return "".join(p["text"] for p in parts if p["type"] == "text"), [p for p in parts if p["type"] != "text"]
 

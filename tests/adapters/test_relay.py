@@ -117,6 +117,8 @@ def test_stored_responses_pass_with_method_and_path() -> None:
     translator = translator_for(Dialect.RESPONSES, to)
     request = translator.request(ours, to)
     assert (request.method, request.url, request.body) == ("GET", "https://provider.test/v1/responses/resp_1/input_items?limit=2", b"")
+    cancel = client("responses", b'{"reason":"x"}', path="/responses/resp_1/cancel")
+    assert translator.request(cancel, to).body == b'{"reason":"x"}'
     page = b'{"object":"list","data":[],"has_more":false}'
     assert translator.whole(ours, to, 200, {}, page).body == page
     error = translator.error(404, {}, b'{"error":{"message":"No such response","type":"invalid_request_error","code":null}}')
