@@ -4,7 +4,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroroute.adapters.refusals import MAX_MESSAGE_CHARS, embedded, masked, refusal, retry_after_s
@@ -188,6 +188,7 @@ def test_errors_in_answers(error: Any, kind: type[UpstreamError]) -> None:
     assert type(embedded(error)) is kind
 
 
+@settings(deadline=None)
 @given(st.integers(300, 599), st.binary(max_size=200) | st.text().map(lambda t: jsonbytes.dumps({"error": {"message": t, "code": t, "type": t}})))
 def test_no_body_is_too_odd(status: int, data: bytes) -> None:
     error = refusal(status, {}, data)

@@ -5,7 +5,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroroute.adapters import translator_for
@@ -37,6 +37,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["messages", "temperature", "tools", "x_unknown", "", 'quote"', "prediction", "modelling"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, JSON, max_size=5), st.integers(0, 5), st.booleans())
 def test_any_body_passes_unchanged_but_for_model(fields: dict[str, Any], place: int, indented: bool) -> None:
     fields = {k: v for k, v in fields.items() if k not in ("model", "neuroroute")}

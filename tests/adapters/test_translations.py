@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroroute.adapters import translator_for
@@ -255,6 +255,7 @@ IDS = st.text(min_size=1, max_size=12)
 ARGUMENTS = st.dictionaries(st.text(max_size=4), st.integers(-(2**53), 2**53) | st.text(max_size=4), max_size=2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(IDS, ARGUMENTS), min_size=1, max_size=3, unique_by=lambda call: call[0]))
 def test_a_tool_turn_survives_the_way_there_and_back(calls: list[tuple[str, dict[str, Any]]]) -> None:
     """chat -> Messages -> chat: calls, their arguments and their results still belong together."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroroute.core import jsonbytes
@@ -17,6 +17,7 @@ JSON = st.recursive(
 KEYS = TEXT | st.sampled_from(["model", "a", 'mo"del', "models"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, JSON, max_size=5), KEYS, st.booleans())
 def test_an_edit_is_what_a_dict_would_do(value: dict[str, Any], key: str, indented: bool) -> None:
     raw = jsonbytes.dumps_pretty(value).encode() if indented else jsonbytes.dumps(value)
