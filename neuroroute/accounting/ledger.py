@@ -27,7 +27,8 @@ BATCH_ROWS: Final = 500
 EVERY_S: Final = 0.2
 BACKOFF_S: Final = 0.1
 BACKOFF_MAX_S: Final = 3.0
-MAX_IN_MEMORY: Final = 20_000  # about 20 MB of records
+MAX_IN_MEMORY: Final = 20_000  # about 20 MB of records; the others wait in the journal
+MAX_WITHOUT_JOURNAL: Final = 200_000  # about an hour of outage at 50 calls a second
 _REJECTED_KEPT: Final = 100
 
 
@@ -52,12 +53,13 @@ class Ledger(Generic[R]):
         codec: Codec[R] | None = None,
         every_s: float = EVERY_S,
         batch_rows: int = BATCH_ROWS,
-        max_in_memory: int = MAX_IN_MEMORY,
+        max_in_memory: int | None = None,
     ) -> None:
         self._flusher = Flusher(insert, self._reject)
         self._journal = journal if codec is not None else None
         self._codec = codec
-        self._every_s, self._batch_rows, self._max_in_memory = every_s, batch_rows, max_in_memory
+        self._every_s, self._batch_rows = every_s, batch_rows
+        self._max_in_memory = max_in_memory or (MAX_WITHOUT_JOURNAL if self._journal is None else MAX_IN_MEMORY)
         self._waiting: deque[_Waiting[R]] = deque()
         self._opened: dict[str, Place] = {}
         self._full_batch = asyncio.Event()
