@@ -9,6 +9,8 @@ from neuroroute.core.settings import Settings
 from neuroroute.store.embedded import EmbeddedPostgres
 
 RETRY_S: Final = 1.0
+REACH_S: Final = 2.0
+PING: Final = "SELECT 1"
 _log = logging.getLogger("neuroroute.serve")
 
 
@@ -53,6 +55,7 @@ async def prepare(settings: Settings, data_dir: Path) -> bool:
     assert settings.database_url is not None
     async with Database(settings.database_url, pool_min=0, pool_max=1) as database:
         try:
+            await database.fetchval(PING, timeout_s=REACH_S)  # a server that hangs must not hold up the start
             done = await migrations.run(database) if settings.auto_migrate else []
             await ensure_admin(database, data_dir, settings.neuroroute_admin_key)
         except DatabaseAway as away:

@@ -163,15 +163,18 @@ async def test_faults_of_the_operator_are_told_plainly(tmp_path, database_url, w
     assert f"Can not listen on 127.0.0.1 port {port}: Address already in use" in out
 
 
-async def test_a_database_that_is_away_delays_nothing(tmp_path):
+@pytest.mark.parametrize("how", ["refused", "hung"])
+async def test_a_database_that_is_away_keeps_no_start_up(tmp_path, how):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://u:hunter2@127.0.0.1:{silent.getsockname()[1]}/none"
-    async with Gateway(tmp_path, DATABASE_URL=url) as gateway:
-        async with aiohttp.ClientSession() as session, session.get(f"{gateway.url}/health/live") as answer:
-            assert answer.status == 200
-        assert "hunter2" not in gateway.out
-        gateway.signal(signal.SIGTERM)
-        assert await gateway.ended() == 0
+        if how == "refused":
+            silent.close()
+        async with Gateway(tmp_path, DATABASE_URL=url) as gateway:
+            async with aiohttp.ClientSession() as session, session.get(f"{gateway.url}/health/live") as answer:
+                assert answer.status == 200
+            assert "hunter2" not in gateway.out and "its schema is seen to later" in gateway.out
+            gateway.signal(signal.SIGTERM)
+            assert await gateway.ended() == 0
 
 
 async def test_a_signal_during_the_start_leaves_nothing_behind(public_folder):
