@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import os
+import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +14,7 @@ from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.transport import Lane, SessionLane, Transport, UpstreamResponse
 from neuroroute.core.errors import ClientGone, ConnectFailed, UpstreamBroken, UpstreamTimeout
 from neuroroute.core.types import Timeouts, UpstreamRequest
-from tests.support.upstream import CUT, RESET, STALL, Upstream, cut, drip, raw, reset, sse, stall, stream, whole
+from tests.support.upstream import CUT, RESET, STALL, Seen, Step, Upstream, cut, drip, raw, reset, sse, stall, stream, whole
 
 LANES: dict[str, Callable[[], Lane]] = {"session": SessionLane, "own": HttpLane}
 
@@ -346,6 +348,30 @@ async def test_cancelling_a_read_cancels_at_once(transport: Transport, provider:
     await asyncio.wait_for(provider.seen[0].gone.wait(), 1)
 
 
+async def test_nothing_is_left_of_calls_that_were_given_up(transport: Transport, provider: Upstream) -> None:
+    def answer(seen: Seen) -> Step:
+        return stall() if len(provider.seen) % 2 else sse({"n": 1}, STALL)
+
+    provider.auto = answer
+
+    async def call() -> None:
+        async with transport.open(post(provider), Timeouts()) as response:
+            await drained(response)
+
+    files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    tasks = [asyncio.ensure_future(call()) for _ in range(60)]
+    await provider.arrived(60)
+    assert provider.open_now == 60
+    for task in tasks:
+        task.cancel()
+    assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True))
+    async with asyncio.timeout(1):
+        while provider.open_now:
+            await asyncio.sleep(0.01)
+        while sys.platform == "linux" and len(os.listdir("/proc/self/fd")) > files:
+            await asyncio.sleep(0.01)
+
+
 async def test_an_error_of_the_block_is_left_alone(transport: Transport, provider: Upstream) -> None:
     provider.will(sse({"n": 1}, STALL))
     with pytest.raises(ConnectionResetError):
@@ -441,41 +467,3 @@ async def test_other_codings_pass(transport: Transport, provider: Upstream) -> N
     async with transport.open(post(provider), Timeouts()) as response:
         assert response.headers["content-encoding"] == "br"
         assert await response.read() == b"\x0b\x02\x80hello\x03"
-
-
-async def test_through_a_proxy(provider: Upstream) -> None:
-    """The provider plays the proxy: it sees whole URLs."""
-    transport = Transport(proxies={"http": f"127.0.0.1:{provider.port}", "no": "direct.invalid"})
-    provider.will(whole(b"ok"), whole(b"here"))
-    async with transport.open(UpstreamRequest("http://api.invalid/v1/x?a=1", {}, b"{}"), Timeouts()) as response:
-        assert await response.read() == b"ok"
-    assert (provider.seen[0].headers["host"], provider.seen[0].path) == ("api.invalid", "/v1/x")
-    async with transport.open(UpstreamRequest(provider.base_url, {}, b"{}"), Timeouts()) as response:
-        assert await response.read() == b"here"
-    assert provider.seen[1].headers["host"] == f"127.0.0.1:{provider.port}"
-    with pytest.raises(ConnectFailed):
-        async with transport.open(UpstreamRequest("http://direct.invalid/", {}, b"{}"), Timeouts()):
-            pass
-    await transport.close()
-
-
-async def test_a_proxy_that_refuses(provider: Upstream) -> None:
-    transport = Transport(proxies={"https": provider.url})
-    provider.will(whole(b"no", 407))
-    with pytest.raises(ConnectFailed):
-        async with transport.open(UpstreamRequest("https://api.invalid/", {}, b"{}"), Timeouts()):
-            pass
-    assert provider.seen[0].method == "CONNECT"
-    await transport.close()
-
-
-async def test_what_the_own_lane_does_not_speak_goes_by_the_other(provider: Upstream) -> None:
-    transport = Transport(proxies={})
-    provider.will(whole(b"", x_thing="1"), whole(b"ok"))
-    async with transport.open(UpstreamRequest(provider.base_url, {}, b"", method="HEAD"), Timeouts()) as response:
-        assert (response.headers["x-thing"], await response.read()) == ("1", b"")
-    url = provider.base_url.replace("http://", "http://user:pass@")
-    async with transport.open(UpstreamRequest(url, {}, b""), Timeouts()) as response:
-        assert await response.read() == b"ok"
-    assert provider.seen[1].headers["authorization"].startswith("Basic ")
-    await transport.close()
