@@ -72,12 +72,10 @@ class StillReferenced(Conflict):
         self.constraint = constraint
 
 
-class BadValue(BadRequest):
-    """A value that the database can not hold."""
+class BadValue(BadRequest): ...
 
 
-class DatabaseFault(InternalError):
-    """A statement that the database does not understand: our mistake."""
+class DatabaseFault(InternalError): ...
 
 
 class Queries(Protocol):

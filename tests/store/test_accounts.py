@@ -66,11 +66,16 @@ async def test_admins_who_remove_each_other_at_the_same_time_leave_one(database:
     users = Users(database)
     for _ in range(15):
         admins = [await users.create(f"admin {n}", role=Role.ADMIN) for n in range(3)]
-        works = [
-            users.update(replace(admins[0], role=Role.USER)),
-            users.delete(admins[1].id),
-            users.update(replace(admins[2], status="disabled")),
-        ]
+        async with database.transaction() as gate:  # all three wait here, and go on at the same moment
+            await gate.execute("LOCK TABLE users IN EXCLUSIVE MODE")
+            works = [
+                asyncio.ensure_future(users.update(replace(admins[0], role=Role.USER))),
+                asyncio.ensure_future(users.delete(admins[1].id)),
+                asyncio.ensure_future(users.update(replace(admins[2], status="disabled"))),
+            ]
+            async with asyncio.timeout(5):
+                while await gate.fetchval("SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted") < 3:
+                    await asyncio.sleep(0.005)
         done = await asyncio.gather(*works, return_exceptions=True)
         assert [type(error) for error in done if isinstance(error, Exception)] == [LastAdmin]
         _, total = await users.page(role="admin", status="active")
