@@ -27,9 +27,9 @@ _SLOT: Final = re.compile(r"\{\{([^{}]*\|[^{}]*)\}\}")
 _DOC_SLOT: Final = re.compile(r"\{(doc|docs)(?::([\w,]+))?\}")
 _LONG_DOC: Final = 1200
 """Characters from which a text makes the job on it a level harder."""
-_RESTYLED: Final = {"en": (1, 1, 2)}
-"""How many restyled copies a prompt gets, drawn from these; other languages have fewer written prompts and get more."""
-_RESTYLED_ELSE: Final = (1, 2)
+_RESTYLED: Final = {"en": (1, 1, 2), "zh": (1, 1, 1)}
+"""How many restyled copies a prompt gets, drawn from these; other languages share the rest of the corpus and get fewer."""
+_RESTYLED_ELSE: Final = (0, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +84,31 @@ def _rng(entry: material.Written, salt: str) -> random.Random:
 
 
 def _filled(entry: material.Written, text: str) -> list[str]:
-    """The text once per choice of its `{{a|b}}` slots, three at most."""
+    """The text with its `{{a|b}}` slots filled: three times at most for one slot, eight for several, each choice at least tried in turn."""
     slots = [slot.split("|") for slot in _SLOT.findall(text)]
     if not slots:
         return [text]
     rng = _rng(entry, "slots")
     for slot in slots:
         rng.shuffle(slot)
-    return [_fill(text, index) for index in range(min(3, max(map(len, slots))))]
+    times = min(3 if len(slots) == 1 and len(slots[0]) < 5 else 8, max(map(len, slots)) + (len(slots) > 1))
+    return [_fill(text, slots, index) for index in range(times)]
 
 
-def _fill(text: str, index: int) -> str:
-    def pick(match: re.Match[str]) -> str:
-        choices = match[1].split("|")
-        return choices[index % len(choices)]
-
-    return _SLOT.sub(pick, text)
+def _fill(text: str, slots: list[list[str]], index: int) -> str:
+    parts = _SLOT.split(text)[::2]
+    # A step of its own for every slot, so that neither the first nor the second choices always meet.
+    picked = [slot[(index + place * (index // len(slot))) % len(slot)] for place, slot in enumerate(slots)]
+    return "".join(part + choice for part, choice in zip(parts, [*picked, ""], strict=True)).strip()
 
 
 def _with_styles(entry: material.Written, prompts: list[str]) -> Iterator[tuple[str, int]]:
     for prompt in prompts:
         yield prompt, entry.level
-    for number, prompt in enumerate(prompts):
+    for number, prompt in enumerate(prompts[:3]):
         rng = _rng(entry, f"style{number}")
-        for _ in range(rng.choice(_RESTYLED.get(entry.lang, _RESTYLED_ELSE))):
+        copies = 1 if len(prompts) > 3 else rng.choice(_RESTYLED.get(entry.lang, _RESTYLED_ELSE))
+        for _ in range(copies):
             yield styles.restyled(prompt, entry.lang, entry.label, rng), entry.level
 
 
@@ -122,9 +123,10 @@ def _asked(entry: material.Written, texts: list[material.Doc]) -> Iterator[tuple
     if "{q}" in entry.text:
         fitting = [doc for doc in fitting if doc.questions]
     rng.shuffle(fitting)
+    asks = _filled(entry, entry.text)
     for number, doc in enumerate(fitting[: 6 if entry.lang == "en" else 4]):
         body = doc.text if slot[1] == "doc" else _several(doc, texts, rng)
-        ask = _fill(entry.text, number)
+        ask = asks[number % len(asks)]
         if number % 3 == 1 and split_prose(ask):
             ask = styles.restyled(ask, entry.lang, entry.label, rng)
         ask = ask.replace("{q}", rng.choice(doc.questions) if doc.questions else "")
