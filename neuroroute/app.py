@@ -23,6 +23,7 @@ from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
 from neuroroute.chain.services import Services
+from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
 from neuroroute.core.settings import Settings
@@ -165,6 +166,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         retry_budget=RetryBudget(settings.retry_budget, floor=RETRY_FLOOR),
         transport=Transport(),
         responses=StoredResponses(database),
+        tapes=Tapes(redis),
         ledger=Ledger(Usage(database).insert_many),
         metrics=Metrics(sample_rate=settings.metrics_sample_rate),
     )

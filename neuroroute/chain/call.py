@@ -47,6 +47,7 @@ class Steering:
     cache_ttl_s: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     explain: bool = False
+    resumable: bool = False
 
 
 NO_STEERING = Steering()
@@ -143,6 +144,11 @@ class Call:
     def body(self) -> dict[str, Any]:
         """The parsed body; empty before `parse`."""
         return self.client.body if self.client is not None else {}
+
+    @property
+    def outlives_client(self) -> bool:
+        """Whether the stream goes on when the client's line is cut."""
+        return self.steering.resumable and self.stream
 
     @property
     def stream(self) -> bool:

@@ -13,7 +13,8 @@ failure is told inside the stream. *Settle* runs once on every path and is a pla
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from neuroroute.caching.responses import Entry
 from neuroroute.chain import cache, replies, stored
@@ -26,7 +27,9 @@ from neuroroute.chain.plan import plan, plan_pass
 from neuroroute.chain.rate_limit import rate_limit
 from neuroroute.chain.services import Services
 from neuroroute.chain.settle import settle
-from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError
+from neuroroute.chain.tapes import Tape
+from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError, StreamCut
+from neuroroute.core.tasks import spawn
 from neuroroute.core.types import Dialect, Reply
 
 
@@ -46,41 +49,103 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
 
     Raises CancelledError if the server cancels the handler (client gone, or shutdown); no other.
     """
-    stream: Streaming | None = None
-    try:
+    async with _Ending(call, sink, s) as ending:
         await auth(call, s)
         call.lap("auth")
         await parse(call, s)
         call.lap("parse")
-        await rate_limit(call, s)
-        call.lap("rate_limit")
-        kept = await cache.find(call, s)
-        call.lap("cache")
-        if kept is not None:
-            await _replay(call, kept, sink, s)
+        if not call.outlives_client:
+            await _serve(call, sink, s, ending)
             return
-        _decide(call, s)
-        async with dispatch(call, s) as answer:
-            call.lap("model_generation")
-            if isinstance(answer, Reply):
-                await _whole(call, answer, sink, s)
-            else:
-                stream = answer
-                await _relay(call, answer, sink, s)
-    except asyncio.CancelledError:
-        call.error = ClientGone("the client left")
-        raise
-    except ClientGone as gone:  # a write found the client gone: there is no one to tell
-        call.error = gone
-    except NeuroRouteError as error:
-        call.error = error
-        await _refuse(call, error, sink, stream)
-    except Exception as bug:
-        call.error = InternalError(f"Something went wrong here; it is on record as {call.request_id}.")
-        s.log.exception("bug while serving %s", call.request_id, exc_info=bug)
-        await _refuse(call, call.error, sink, stream)
+        ending.hand_over()
+    assert call.principal is not None
+    tape = s.tapes.open(call.request_id, call.principal.user_id)
+    tape.running = spawn(_outlive(call, tape, s), name="stream that outlives its client")
+    await play(tape, 0, sink)
+
+
+async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
+    """The rest of the life, from the limits to the last byte."""
+    await rate_limit(call, s)
+    call.lap("rate_limit")
+    kept = await cache.find(call, s)
+    call.lap("cache")
+    if kept is not None:
+        await _replay(call, kept, sink, s)
+        return
+    _decide(call, s)
+    async with dispatch(call, s) as answer:
+        call.lap("model_generation")
+        if isinstance(answer, Reply):
+            await _whole(call, answer, sink, s)
+        else:
+            ending.stream = answer
+            await _relay(call, answer, sink, s)
+
+
+async def _outlive(call: Call, tape: Tape, s: Services) -> None:
+    """A stream that goes on when its client's line is cut: it lives in a task of its own, and the client reads from its tape."""
+    try:
+        async with _Ending(call, tape, s) as ending:
+            await _serve(call, tape, s, ending)
     finally:
-        settle(call, s)
+        await tape.wake()
+
+
+async def play(tape: Tape, after: int, sink: Sink) -> None:
+    """What is on the tape after the first `after` events, then live, until its end."""
+    try:
+        await tape.began_or_done()
+        if tape.body is not None:
+            sink.whole(tape.status, tape.body, tape.headers)
+            return
+        await sink.start(tape.headers, tape.status)
+        async for chunk in tape.follow(after):
+            await sink.write(chunk)
+        await sink.end()
+    except StreamCut:
+        sink.abort()
+    except ClientGone:
+        pass  # it may come back
+
+
+class _Ending:
+    """
+    `async with` around a life, or the part of it before another task takes over: every way in which it can end, told to the client and booked.
+
+    stream: the answer that has begun, which says in its own dialect that it broke.
+    """
+
+    __slots__ = ("_call", "_handed_over", "_s", "_sink", "stream")
+
+    def __init__(self, call: Call, sink: Sink, s: Services) -> None:
+        self._call, self._sink, self._s = call, sink, s
+        self._handed_over = False
+        self.stream: Streaming | None = None
+
+    def hand_over(self) -> None:
+        """Another task lives on, and settles."""
+        self._handed_over = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        call = self._call
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                call.error = ClientGone("the client left")
+            elif isinstance(error, NeuroRouteError):
+                call.error = error
+            elif isinstance(error, Exception):  # a bug ends in an answer, a row and a log line
+                call.error = InternalError(f"Something went wrong here; it is on record as {call.request_id}.")
+                self._s.log.error("bug while serving %s", call.request_id, exc_info=error)
+            if call.error is not None and not isinstance(call.error, ClientGone):
+                await _refuse(call, call.error, self._sink, self.stream)
+        finally:
+            if not self._handed_over:
+                settle(call, self._s)
+        return isinstance(error, Exception)
 
 
 def _decide(call: Call, s: Services) -> None:

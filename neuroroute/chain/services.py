@@ -9,6 +9,7 @@ from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.limit_rules import LimitRules
+from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
 from neuroroute.core.settings import Settings
 from neuroroute.limits.concurrency import Concurrency
@@ -40,6 +41,7 @@ class Services:
     retry_budget: RetryBudget
     transport: Transport
     responses: StoredResponses
+    tapes: Tapes
     ledger: Ledger[UsageRecord]
     metrics: Metrics
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("neuroroute"))

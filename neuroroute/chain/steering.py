@@ -39,11 +39,25 @@ def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
         cache_ttl_s=_ttl(own.get("cache_ttl_s")),
         tags=_tags(own.get("tags", tags)),
         explain=own.get("explain") is True,
+        resumable=own.get("resumable") is True,
     )
 
 
 _STEERING_FIELDS: Final = frozenset(
-    {"policy", "quality_floor", "max_cost_usd", "max_latency_ms", "allow", "deny", "session", "cache", "cache_ttl_s", "tags", "explain"}
+    {
+        "policy",
+        "quality_floor",
+        "max_cost_usd",
+        "max_latency_ms",
+        "allow",
+        "deny",
+        "session",
+        "cache",
+        "cache_ttl_s",
+        "tags",
+        "explain",
+        "resumable",
+    }
 )
 
 

@@ -52,6 +52,7 @@ _STEERING: Final = {
         "cache_ttl_s": {"type": "integer", "minimum": 1, "maximum": 2592000},
         "tags": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 256}, "maxProperties": 16},
         "explain": {"type": "boolean"},
+        "resumable": {"type": "boolean"},
     },
 }
 

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from neuroroute.core.settings import Settings
-from neuroroute.web import admin_keys, admin_users, count_tokens, inference, models, openapi, ops, prompt, route, stored
+from neuroroute.web import admin_keys, admin_users, count_tokens, inference, models, openapi, ops, prompt, route, stored, streams
 
 
 def table(settings: Settings) -> list[web.RouteDef]:
@@ -43,5 +43,7 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.put("/admin/api-keys/{id}", admin_keys.update_key),
         web.delete("/admin/api-keys/{id}", admin_keys.revoke_key),
         web.post("/admin/api-keys/{id}/rotate", admin_keys.rotate_key),
+        web.get("/v1/streams/{id}", streams.resume),
+        web.delete("/v1/streams/{id}", streams.stop),
         web.route("*", "/v1/{tail:.*}", inference.pass_through),
     ]
