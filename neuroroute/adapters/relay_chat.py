@@ -2,7 +2,7 @@
 Streams of chat and completions chunks from a provider that speaks them: the bytes pass, what breaks clients is mended.
 
 Mended: repeated roles (helpers would join them to "assistantassistant"), Azure's empty first chunk, usage nobody asked for or given with
-a chunk of text, `finish_reason: ""`, a second finish_reason of one choice, a tool call without arguments (clients parse them: `{}`), a missing finish_reason
+a chunk of text, `finish_reason: ""`, another `object` (helpers drop such chunks), a second finish_reason of one choice, a tool call without arguments (clients parse them: `{}`), a missing finish_reason
 or [DONE] after a proper end.
 Source: stream accumulators of openai-py 3.54, npm openai 7.57, LangChain 1.7, Vercel AI SDK 7 (read 2026-11).
 """
@@ -20,6 +20,7 @@ from neuroroute.core.errors import StreamCut, UpstreamBroken
 
 _ROLE: Final = re.compile(rb',\s*"role"\s*:\s*"assistant"(?=\s*\})|"role"\s*:\s*"assistant"\s*,?\s*')
 _EMPTY_REASON: Final = re.compile(rb'("finish_reason"\s*:\s*)""')
+_CHUNK: Final = "chat.completion.chunk"
 _Place = tuple[int, int]  # (choice, call): their indices
 _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 
@@ -116,6 +117,8 @@ class ChunkStream(EventStream):
         data = self._naming.in_object(data, chunk.get("model"))
         if chunk.get("usage"):
             data = jsonbytes.edit(data, {"usage": None})
+        if chunk.get("object", _CHUNK) != _CHUNK and not self._completions:
+            data = jsonbytes.edit(data, {"object": b'"%b"' % _CHUNK.encode()})
         return _EMPTY_REASON.sub(rb"\1null", data) if b'""' in data else data
 
     def _note(self, delta: dict[str, Any], index: int, late: list[_Place]) -> bool:

@@ -41,7 +41,7 @@ def chat_body(body: Mapping[str, Any], target: Target) -> dict[str, Any]:
             raise BadRequest(f"{field}: {why}", param=field)
     anthropic = target.provider.protocol is Protocol.ANTHROPIC
     reasoning = openai_reasoning(target.model.upstream_model)
-    out: dict[str, Any] = {"model": target.model.upstream_model, "messages": _messages(body)}
+    out: dict[str, Any] = {"model": target.model.upstream_model, "messages": _messages(body, "developer" if reasoning else "system")}
     if body.get("max_output_tokens") is not None:
         out["max_completion_tokens" if reasoning or anthropic else "max_tokens"] = body["max_output_tokens"]
     if not reasoning:
@@ -112,7 +112,8 @@ def _choice(choice: Any) -> Any:
     raise BadRequest(f"tool_choice: {choice.get('type')!r} is a tool that this model does not have", param="tool_choice")
 
 
-def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _messages(body: Mapping[str, Any], developer: str) -> list[dict[str, Any]]:
+    """developer: the role for a developer's message: chat templates of open models know "system" alone."""
     given = body.get("input")
     if not isinstance(given, (str, list)) or not given:
         raise BadRequest("input: text or a list of items is needed", param="input")
@@ -136,7 +137,7 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
             out.append({"role": "user", "content": shown})
             shown = []
         if kind == "message" and word(item.get("role")) in _ROLES:
-            out += _message(item, where)
+            out += _message({**item, "role": developer} if item["role"] == "developer" else item, where)
         elif kind in ("function_call", "custom_tool_call"):
             _call(item, kind, out)
         elif word(kind) not in _DROPPED:
