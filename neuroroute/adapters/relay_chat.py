@@ -2,8 +2,8 @@
 Streams of chat and completions chunks from a provider that speaks them: the bytes pass, what breaks clients is mended.
 
 Mended: repeated roles (helpers would join them to "assistantassistant"), Azure's empty first chunk, usage nobody asked for or given with
-a chunk of text, `finish_reason: ""`, another `object` (helpers drop such chunks), a second finish_reason of one choice, a tool call without arguments (clients parse them: `{}`), a missing finish_reason
-or [DONE] after a proper end.
+a chunk of text, `finish_reason: ""`, another `object` (helpers drop such chunks), a second finish_reason of one choice, several tool calls
+in one chunk, a tool call without arguments (clients parse them: `{}`), a missing finish_reason or [DONE] after a proper end.
 Source: stream accumulators of openai-py 3.54, npm openai 7.57, LangChain 1.7, Vercel AI SDK 7 (read 2026-11).
 """
 
