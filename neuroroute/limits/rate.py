@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from neuroroute.core.clock import monotonic_s
@@ -286,6 +287,7 @@ def _stand(verdict: Verdict, check: Check, left: float, reset_s: float) -> None:
             verdict.requests = standing
 
 
+@lru_cache(maxsize=256)  # most are whole windows
 def duration(seconds: float) -> str:
     """As OpenAI writes it: 120ms, 8.64s, 1m0s, 6h0m0s."""
     if seconds < 1.0:

@@ -37,7 +37,7 @@ class RedisKV:
         self._prefix, self._timeout_s = prefix, timeout_s
         # Only makes connections: redis-py's own pool and client hold a lock per command and retry behind the caller's time limit.
         self._factory = ConnectionPool.from_url(
-            url, protocol=2, driver_info=None, socket_timeout=None, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+            url, protocol=2, socket_timeout=None, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
         )
         self._idle: list[AbstractConnection] = []
         self._free = asyncio.Semaphore(connections)
