@@ -105,7 +105,7 @@ def _fill(text: str, slots: list[list[str]], index: int) -> str:
 def _with_styles(entry: material.Written, prompts: list[str]) -> Iterator[tuple[str, int]]:
     for prompt in prompts:
         yield prompt, entry.level
-    for number, prompt in enumerate(prompts[:3]):
+    for number, prompt in enumerate(prompts[:2] if len(prompts) > 3 else prompts):
         rng = _rng(entry, f"style{number}")
         copies = 1 if len(prompts) > 3 else rng.choice(_RESTYLED.get(entry.lang, _RESTYLED_ELSE))
         for _ in range(copies):
