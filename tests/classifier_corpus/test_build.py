@@ -32,7 +32,7 @@ def test_building_twice_gives_the_same_bytes(rows, tmp_path):
 
 def test_the_file_stays_small(rows):
     assert PROMPTS_PATH.stat().st_size <= 2_000_000
-    assert 6_000 <= len(rows) <= 12_000
+    assert 6_000 <= len(rows) <= 10_000
 
 
 def test_every_row_is_valid_and_has_an_id_of_its_own(rows):

@@ -29,7 +29,7 @@ _LONG_DOC: Final = 1200
 """Characters from which a text makes the job on it a level harder."""
 _RESTYLED: Final = {"en": (1, 1, 2), "zh": (1, 1, 1)}
 """How many restyled copies a prompt gets, drawn from these; other languages share the rest of the corpus and get fewer."""
-_RESTYLED_ELSE: Final = (0, 1, 1)
+_RESTYLED_ELSE: Final = (0, 1)
 
 
 @dataclass(frozen=True, slots=True)
