@@ -178,6 +178,12 @@ def test_functions_of_the_old_kind_meet_their_results() -> None:
     assert turns[1]["content"][0]["id"] == turns[2]["content"][0]["tool_use_id"]
 
 
+def test_results_come_first_in_their_turn() -> None:
+    call = {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
+    turns = chat(messages=[*USER, call, {"role": "user", "content": "wait"}, {"role": "tool", "tool_call_id": "a", "content": "x"}])["messages"]
+    assert [b["type"] for b in turns[2]["content"]] == ["tool_result", "text"]
+
+
 def test_files_and_text_files() -> None:
     parts = [
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}},
