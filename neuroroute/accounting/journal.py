@@ -116,6 +116,10 @@ class Journal:
         """On the disk, of this process."""
         return (len(self._segments) + len(self._doomed)) * self._segment_bytes
 
+    def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """For metrics: (name, label values, value)."""
+        return [("neuroroute_journal_bytes", (), self.held_bytes)]
+
     def append_open(self, payload: bytes) -> Place:
         """Note a call that is about to begin. Raises JournalFull: then it must not."""
         if self._spare is None and self._current.at > self._segment_bytes - self._segment_bytes // _RESERVE:

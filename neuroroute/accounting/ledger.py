@@ -180,6 +180,16 @@ class Ledger(Generic[R]):
             _log.error("%d records are not in the database and %s", len(self._waiting), where)
         return len(self._waiting)
 
+    def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """For metrics: (name, label values, value)."""
+        return [
+            ("neuroroute_ledger_waiting", (), len(self._waiting)),
+            ("neuroroute_ledger_written", (), self.written),
+            ("neuroroute_ledger_retries", (), self.retries),
+            ("neuroroute_ledger_rejected", (), self._flusher.rejected),
+            ("neuroroute_ledger_lost", (), self.lost),
+        ]
+
     def _went_away(self, error: Exception) -> None:
         if not self.away:
             _log.warning("the database is away, records wait: %s: %s", type(error).__name__, error)

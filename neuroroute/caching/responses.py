@@ -109,6 +109,14 @@ class ResponseCache:
     def __len__(self) -> int:
         return len(self._near)
 
+    def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """For metrics: (name, label values, value)."""
+        return [
+            ("neuroroute_cache_entries", (), len(self._near)),
+            ("neuroroute_cache_bytes", (), self.held_bytes),
+            ("neuroroute_cache_evictions", (), self._near.evicted),
+        ]
+
     def look(self, key: bytes) -> Entry | None:
         entry = self._near.get(key)
         if entry is None:

@@ -118,6 +118,10 @@ class Limiter:
         """Whether the limits are shared and the common store can not be reached."""
         return self.leases is not None and self.leases.away
 
+    def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """For metrics: (name, label values, value)."""
+        return [("neuroroute_limit_counters", (), len(self)), ("neuroroute_shared_store_away", (), int(self.away))]
+
     def try_admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict | None:
         """Take one request and `tokens` tokens under every check. None: `admit` must be awaited."""
         if self.leases is None:

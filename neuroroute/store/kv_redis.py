@@ -53,6 +53,10 @@ class RedisKV:
         """Whether calls fail at once for now."""
         return monotonic_s() < self._away_until_s
 
+    def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """For metrics: (name, label values, value)."""
+        return [("neuroroute_shared_store_failures", (), self.failures)]
+
     async def get(self, key: str) -> bytes | None:
         answer = await self._ask("GET", self._prefix + key)
         return answer if isinstance(answer, bytes) else None

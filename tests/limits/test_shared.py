@@ -222,8 +222,8 @@ async def test_no_call_waits_longer_than_its_time_for_a_hung_store(relay: Relay)
             began = time.perf_counter()
             assert (await take(limiters[i % 2], Check("key", f"k{i % 40}", 1000, 60.0))).admitted
             waits.append(time.perf_counter() - began)
-        assert max(waits) < 0.1
-        assert sorted(waits)[len(waits) * 9 // 10] < 0.005
+        assert max(waits) < 0.2
+        assert sorted(waits)[len(waits) * 9 // 10] < 0.02
 
 
 async def test_counters_that_nobody_uses_are_dropped(relay: Relay) -> None:

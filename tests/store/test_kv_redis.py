@@ -56,7 +56,7 @@ async def test_a_refused_store_fails_at_once_and_comes_back_by_itself(kv: RedisK
     for _ in range(100):
         with pytest.raises(KVAway):
             await kv.get("k")
-    assert time.perf_counter() - began < 0.05
+    assert time.perf_counter() - began < 0.25
     await relay.restore()
     await _back(kv)
     assert await kv.get("k") == b"v"

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from neuroroute.accounting.journal import Journal
+from neuroroute.accounting.ledger import Ledger
+from neuroroute.caching.responses import ResponseCache
 from neuroroute.core.clock import utcnow
+from neuroroute.limits.leases import Leases
+from neuroroute.limits.rate import Limiter
+from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.usage import UsageRecord
 from neuroroute.telemetry.metrics import METRICS, Metrics
 from neuroroute.telemetry.series import Histogram, Snapshot
@@ -93,6 +99,21 @@ def test_sources_are_asked_when_somebody_reads() -> None:
     found = read(metrics)
     assert value(found, "neuroroute_ledger_waiting") == 9
     assert value(found, "neuroroute_breaker_open", target="openai/m") == 1
+
+
+async def test_the_readings_of_the_parts_are_metrics(tmp_path: Path) -> None:
+    async def insert(rows: object) -> None: ...
+
+    redis = RedisKV("redis://127.0.0.1:1")
+    metrics = Metrics()
+    for part in (Ledger[UsageRecord](insert), Journal(tmp_path), ResponseCache(1 << 20), Limiter(Leases(redis)), redis):
+        metrics.source(part.readings)
+    await redis.close()
+    declared = {metric.name: len(metric.labels) for metric in METRICS}
+    snapshot = metrics.snapshot()
+    assert {name for name, _ in snapshot.values} >= {"neuroroute_ledger_lost", "neuroroute_journal_bytes", "neuroroute_cache_bytes"}
+    assert all(declared[name] == len(labels) for name, labels in snapshot.values)
+    assert value(read(metrics), "neuroroute_limit_counters") == 0
 
 
 def test_the_number_of_series_is_bounded() -> None:
