@@ -7,9 +7,10 @@ other, and close it in the reverse order. A database or a Redis that is away del
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from neuroroute.adapters.discovery import Discovery, local_servers
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
+from neuroroute.chain.gauges import readings
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
 from neuroroute.chain.services import Services
@@ -36,11 +38,11 @@ from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.offers import timeouts_of
 from neuroroute.routing.router import Router
 from neuroroute.routing.threads import Threads
-from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.postgres import Database
 from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import Usage
 from neuroroute.telemetry.metrics import Metrics
+from neuroroute.telemetry.shared import METRICS_FOLDER, Shared
 from neuroroute.web.errors import errors
 from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.openapi import DOCUMENT, dumped
@@ -53,6 +55,9 @@ READINGS_PER_S: Final = 50.0
 """Prompts of named models that a worker labels: at 0.1 ms each half a percent of a core."""
 RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
+if TYPE_CHECKING:
+    from neuroroute.store.kv_redis import RedisKV
+
 _log = logging.getLogger("neuroroute")
 
 
@@ -75,7 +80,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
         pool_max=settings.db_pool_max,
         slow_query_ms=settings.db_slow_query_threshold,
     )
-    redis = RedisKV(settings.redis_url) if settings.redis_url is not None else None
+    redis = _redis(settings)
     services = _services(settings, offer, database, redis, data_dir or settings.neuroroute_data_dir, worker)
 
     async def reload() -> bool:
@@ -86,12 +91,22 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
     app[JOBS] = _jobs(app, file)
+    services.metrics.source(lambda: list(readings(services, database)))
     offer.on_swap = lambda catalog: services.health.keep(frozenset(entry.key for entry in catalog.entries.values()))
     routes = table(settings)
     app[DOCUMENT] = dumped(routes, settings)
     app.add_routes(routes)
     app.cleanup_ctx.extend([_stores, _keys, _background, _open])
     return app
+
+
+def _redis(settings: Settings) -> "RedisKV | None":
+    """The client of REDIS_URL. Its library costs a tenth of a second of the start, so it is not imported where there is none."""
+    if settings.redis_url is None:
+        return None
+    from neuroroute.store.kv_redis import RedisKV
+
+    return RedisKV(settings.redis_url)
 
 
 def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -105,6 +120,7 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
     discovery = Discovery(s.transport, lambda: offer.holder.current.providers, unasked, found)
     jobs: dict[str, Callable[[], Awaitable[None]]] = {
         "ledger": s.ledger.run,
+        "metrics": s.metrics.run,
         "limits": s.limiter.run,
         "discovery": discovery.run,
         "keep-alive": app[KEEP_ALIVE].run,
@@ -138,6 +154,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     yield
     await tasks.close()
     await app[SERVICES].ledger.close()
+    await app[SERVICES].metrics.close()
 
 
 async def _open(app: web.Application) -> AsyncIterator[None]:
@@ -146,8 +163,9 @@ async def _open(app: web.Application) -> AsyncIterator[None]:
     app[LIFECYCLE].draining = True
 
 
-def _services(settings: Settings, offer: Offer, database: Database, redis: RedisKV | None, data_dir: Path, worker: int) -> Services:
+def _services(settings: Settings, offer: Offer, database: Database, redis: "RedisKV | None", data_dir: Path, worker: int) -> Services:
     classifier = Classifier.load()
+    shared = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
     health = Health(settings.breaker_failures, settings.breaker_open_s)
     return Services(
         settings=settings,
@@ -168,7 +186,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: Redis
         responses=StoredResponses(database),
         tapes=Tapes(redis),
         ledger=Ledger(Usage(database).insert_many),
-        metrics=Metrics(sample_rate=settings.metrics_sample_rate),
+        metrics=Metrics(enabled=settings.enable_metrics, sample_rate=settings.metrics_sample_rate, shared=shared),
     )
 
 

@@ -54,14 +54,12 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
         call.lap("auth")
         await parse(call, s)
         call.lap("parse")
-        if not call.outlives_client:
+        if call.outlives_client:
+            ending.handed_over = True
+        else:
             await _serve(call, sink, s, ending)
-            return
-        ending.hand_over()
-    assert call.principal is not None
-    tape = s.tapes.open(call.request_id, call.principal.user_id)
-    tape.running = spawn(_outlive(call, tape, s), name="stream that outlives its client")
-    await play(tape, 0, sink)
+    if ending.handed_over:
+        await play(_on_its_own(call, s), 0, sink)
 
 
 async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
@@ -81,6 +79,14 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
         else:
             ending.stream = answer
             await _relay(call, answer, sink, s)
+
+
+def _on_its_own(call: Call, s: Services) -> Tape:
+    """The call goes on in a task of its own; what it writes is on this tape."""
+    assert call.principal is not None
+    tape = s.tapes.open(call.request_id, call.principal.user_id)
+    tape.running = spawn(_outlive(call, tape, s), name="stream that outlives its client")
+    return tape
 
 
 async def _outlive(call: Call, tape: Tape, s: Services) -> None:
@@ -113,19 +119,15 @@ class _Ending:
     """
     `async with` around a life, or the part of it before another task takes over: every way in which it can end, told to the client and booked.
 
-    stream: the answer that has begun, which says in its own dialect that it broke.
+    stream: the answer that has begun, which says in its own dialect that it broke. handed_over: another task lives on, and settles.
     """
 
-    __slots__ = ("_call", "_handed_over", "_s", "_sink", "stream")
+    __slots__ = ("_call", "_s", "_sink", "handed_over", "stream")
 
     def __init__(self, call: Call, sink: Sink, s: Services) -> None:
         self._call, self._sink, self._s = call, sink, s
-        self._handed_over = False
+        self.handed_over = False
         self.stream: Streaming | None = None
-
-    def hand_over(self) -> None:
-        """Another task lives on, and settles."""
-        self._handed_over = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,7 +145,7 @@ class _Ending:
             if call.error is not None and not isinstance(call.error, ClientGone):
                 await _refuse(call, call.error, self._sink, self.stream)
         finally:
-            if not self._handed_over:
+            if not self.handed_over:
                 settle(call, self._s)
         return isinstance(error, Exception)
 

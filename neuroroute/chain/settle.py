@@ -27,6 +27,8 @@ def settle(call: Call, s: Services) -> None:
         s.metrics.refused(call.error.code if call.error is not None and call.error.code else "unknown")
         return
     record = _record(call)
+    for tried in call.tried:
+        s.metrics.attempt(tried.target.name, tried.outcome)
     s.ledger.settle(record)
     s.metrics.observe(record)
     if call.error is None and call.cache_state != "hit":

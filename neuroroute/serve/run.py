@@ -13,6 +13,7 @@ from neuroroute.core.tasks import Tasks, cancel, spawn
 from neuroroute.serve.database import Ground, prepare, prepare_later
 from neuroroute.serve.listener import listen
 from neuroroute.store.embedded import EmbeddedFailed
+from neuroroute.telemetry.shared import METRICS_FOLDER, empty
 
 _log = logging.getLogger("neuroroute.serve")
 
@@ -37,6 +38,7 @@ def run(settings: Settings) -> int:
         if settings.workers > 1:
             from neuroroute.serve.supervisor import Supervisor
 
+            empty(data_dir / METRICS_FOLDER)
             url = ground.start()
             return asyncio.run(Supervisor(settings, data_dir, url, listener, ground).run())
         return _run_alone(settings, data_dir, listener, ground)

@@ -16,6 +16,9 @@ from neuroroute.telemetry.series import Snapshot
 
 _log = logging.getLogger("neuroroute.metrics")
 
+METRICS_FOLDER: Final = "metrics"
+"""Below the data directory."""
+
 LIVE_S: Final = 10.0
 """A file older than this is of a worker that is gone: its counters count, its gauges do not."""
 

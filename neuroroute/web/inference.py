@@ -45,10 +45,12 @@ async def infer(request: web.Request, call: Call, sink: HttpSink) -> web.StreamR
     """One call, from its head to its last byte."""
     s, lifecycle = request.app[SERVICES], request.app[LIFECYCLE]
     lifecycle.live_calls += 1
+    s.metrics.running += 1
     try:
         await live(call, sink, s)
     finally:
         lifecycle.live_calls -= 1
+        s.metrics.running -= 1
         sink.close()
     return sink.response or web.Response(status=499)  # nobody is there to read it
 

@@ -1,22 +1,24 @@
 """What handlers find on the application."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from neuroroute.chain.offer import Offer
 from neuroroute.chain.services import Services
-from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.postgres import Database
 from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.sink import KeepAlive
+
+if TYPE_CHECKING:
+    from neuroroute.store.kv_redis import RedisKV
 
 SERVICES: Final = web.AppKey("services", Services)
 LIFECYCLE: Final = web.AppKey("lifecycle", Lifecycle)
 KEEP_ALIVE: Final = web.AppKey("keep_alive", KeepAlive)
 DATABASE: Final = web.AppKey("database", Database)
-REDIS: Final[web.AppKey[RedisKV | None]] = web.AppKey("redis")  # None: cache and limits live in the process
+REDIS: Final["web.AppKey[RedisKV | None]"] = web.AppKey("redis")  # None: cache and limits live in the process
 OFFER: Final = web.AppKey("offer", Offer)
 RELOAD: Final[web.AppKey[Callable[[], Awaitable[bool]]]] = web.AppKey("reload")
 """Reads the configuration file again; True if it is in effect."""
