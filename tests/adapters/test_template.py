@@ -38,18 +38,9 @@ def test_splicing(chunk: bytes, shown: bytes | None, text: bytes) -> None:
     assert said == text
 
 
-def test_head_and_tail_may_not_overlap() -> None:
-    event = b'data: {"a":"","content":"Hi","b":"","content2":""}\n\n'
-    template = learn(event, event)
-    assert template is not None
-    said = bytearray()
-    for end in range(len(event)):  # every chunk that begins like the event and ends like it
-        for start in range(end):
-            chunk = event[:end] + event[start:]
-            if template.splice(chunk, said) is not None:
-                assert isinstance(jsonbytes.loads(chunk.removeprefix(b"data: ")), dict)
-    overlapping = learn(b'"content":"x""', b'"content":"x""')
-    assert overlapping is not None and overlapping.splice(b'"content":"', said) is None
+def test_head_and_tail_may_not_share_a_quote() -> None:
+    template = learn(SEEN, SEEN)
+    assert template is not None and template.splice(b'data: {"d":{"content":"},"f":null}\n\n', bytearray()) is None
 
 
 @pytest.mark.parametrize("event", [b'data: {"content":"a","text":"b"}\n\n', b'data: {"content":""}\n\n', b"data: {}\n\n", b'data: {"content":7}\n\n'])
