@@ -328,7 +328,15 @@ def _principals(access: Access) -> list[tuple[bytes, Principal]]:
     """By digest: the key, and the one before its last rotation for as long as that works."""
     expires_at_s = access.expires_at.timestamp() if access.expires_at is not None else None
     now = Principal(
-        access.key_id, access.user_id, access.role, access.allowed_models, access.limits, access.user_limits, expires_at_s, access.tags
+        access.key_id,
+        access.user_id,
+        access.role,
+        access.allowed_models,
+        access.limits,
+        access.user_limits,
+        expires_at_s,
+        access.tags,
+        access.on_disconnect,
     )
     if access.previous_digest is None or access.previous_until is None:
         return [(access.digest, now)]

@@ -133,6 +133,7 @@ def _plain(principal: Principal) -> dict[str, Any]:
         "user_limits": _limits(principal.user_limits),
         "expires_at_s": principal.expires_at_s,
         "tags": dict(principal.tags),
+        "on_disconnect": principal.on_disconnect,
     }
 
 
@@ -144,5 +145,5 @@ def _principal(plain: dict[str, Any]) -> Principal:
     models = plain["allowed_models"]
     return Principal(
         plain["key_id"], plain["user_id"], Role(plain["role"]), None if models is None else frozenset(models), Limits(*plain["limits"]),
-        Limits(*plain["user_limits"]), plain["expires_at_s"], plain["tags"],
+        Limits(*plain["user_limits"]), plain["expires_at_s"], plain["tags"], plain.get("on_disconnect", "cancel"),
     )  # fmt: skip

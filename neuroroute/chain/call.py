@@ -148,7 +148,8 @@ class Call:
     @property
     def outlives_client(self) -> bool:
         """Whether the stream goes on when the client's line is cut."""
-        return self.steering.resumable and self.stream
+        principal = self.principal
+        return self.stream and (self.steering.resumable or (principal is not None and principal.on_disconnect != "cancel"))
 
     @property
     def stream(self) -> bool:

@@ -84,7 +84,8 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
 def _on_its_own(call: Call, s: Services) -> Tape:
     """The call goes on in a task of its own; what it writes is on this tape."""
     assert call.principal is not None
-    tape = s.tapes.open(call.request_id, call.principal.user_id)
+    keep = call.steering.resumable or call.principal.on_disconnect == "detach"
+    tape = s.tapes.open(call.request_id, call.principal.user_id, findable=keep)
     tape.running = spawn(_outlive(call, tape, s), name="stream that outlives its client")
     return tape
 

@@ -112,10 +112,13 @@ class Tapes:
         self._tapes: OrderedDict[str, Tape] = OrderedDict()
         self._shared = shared
 
-    def open(self, request_id: str, user_id: str) -> Tape:
-        """A fresh tape; the oldest finished ones make room."""
+    def open(self, request_id: str, user_id: str, *, findable: bool = True) -> Tape:
+        """A fresh tape; the oldest finished ones make room. findable=False: for the one reader that it has now."""
         self._sweep()
-        tape = self._tapes[request_id] = Tape(request_id, user_id)
+        tape = Tape(request_id, user_id)
+        if not findable:
+            return tape
+        self._tapes[request_id] = tape
         if self._shared is not None:
             spawn(self._copy(tape, self._shared), name="tape")
         return tape

@@ -188,6 +188,7 @@ class Principal:
     user_limits: Limits = Limits()
     expires_at_s: float | None = None  # Unix seconds
     tags: Mapping[str, str] = field(default_factory=dict)
+    on_disconnect: str = "cancel"  # what a cut line does to a stream: cancel, finish, detach
 
 
 @dataclass(frozen=True, slots=True)

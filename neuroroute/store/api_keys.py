@@ -13,20 +13,25 @@ from neuroroute.store.columns import Budget, Where, budget_json, budget_of, coun
 from neuroroute.store.postgres import Queries, Row
 
 INSERT: Final = """
-INSERT INTO api_keys (id, user_id, name, allowed_models, limits, budget, expires_at, tags, status, created_at, updated_at, digest, display)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12)
+INSERT INTO api_keys (
+    id, user_id, name, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, created_at, updated_at, digest, display
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)
 """
 GET: Final = """
-SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, last_used_at, created_at, updated_at
+SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect,
+    last_used_at, created_at, updated_at
 FROM api_keys WHERE id = $1
 """
 LIST: Final = """
-SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, last_used_at, created_at, updated_at
+SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect,
+    last_used_at, created_at, updated_at
 FROM api_keys /*where*/ ORDER BY created_at DESC, id DESC
 """
 EACH: Final = "SELECT 1 FROM api_keys /*where*/"
 UPDATE: Final = """
-UPDATE api_keys SET user_id = $2, name = $3, allowed_models = $4, limits = $5, budget = $6, expires_at = $7, tags = $8, status = $9, updated_at = $10
+UPDATE api_keys SET user_id = $2, name = $3, allowed_models = $4, limits = $5, budget = $6, expires_at = $7, tags = $8, status = $9,
+    on_disconnect = $10, updated_at = $11
 WHERE id = $1
 """
 REVOKE: Final = """
@@ -46,7 +51,7 @@ UPDATE api_keys SET last_used_at = $2 WHERE id = ANY($1) AND (last_used_at IS NU
 HAS_DIGEST: Final = "SELECT EXISTS (SELECT FROM api_keys WHERE digest = $1 OR previous_digest = $1)"
 _ACCESS: Final = """
 SELECT k.id AS key_id, k.user_id, k.digest, k.previous_digest, k.previous_until, k.allowed_models, k.limits, k.budget, k.expires_at, k.tags,
-    u.role, u.limits AS user_limits, u.budget AS user_budget
+    k.on_disconnect,    u.role, u.limits AS user_limits, u.budget AS user_budget
 FROM api_keys k JOIN users u ON u.id = k.user_id
 WHERE k.status = 'active' AND u.status = 'active'
 """
@@ -72,6 +77,7 @@ class ApiKey:
     budget: Budget | None = None
     expires_at: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    on_disconnect: str = "cancel"  # cancel, finish, detach
     last_used_at: datetime | None = None
     previous_until: datetime | None = None
 
@@ -93,6 +99,7 @@ class Access:
     user_budget: Budget | None
     expires_at: datetime | None
     tags: Mapping[str, str]
+    on_disconnect: str
 
 
 class ApiKeys:
@@ -113,12 +120,13 @@ class ApiKeys:
         budget: Budget | None = None,
         expires_at: datetime | None = None,
         tags: Mapping[str, str] | None = None,
+        on_disconnect: str = "cancel",
     ) -> ApiKey:
         """Raises: StillReferenced where there is no such user; Duplicate where the key is taken."""
         now = utcnow()
         key = ApiKey(
             new_id("key"), user_id, name, display, "active", now, now, None if allowed_models is None else tuple(allowed_models),
-            limits or Limits(), budget, expires_at, dict(tags or {}),
+            limits or Limits(), budget, expires_at, dict(tags or {}), on_disconnect,
         )  # fmt: skip
         await self._database.execute(INSERT, *_values(key), now, digest, display)
         return key
@@ -210,6 +218,7 @@ def _values(key: ApiKey) -> tuple[object, ...]:
     models = None if key.allowed_models is None else list(key.allowed_models)
     return (
         key.id, key.user_id, key.name, models, limits_json(key.limits), budget_json(key.budget), key.expires_at, dict(key.tags), key.status,
+        key.on_disconnect,
     )  # fmt: skip
 
 
@@ -218,6 +227,7 @@ def _of(row: Row) -> ApiKey:
     return ApiKey(
         row["id"], row["user_id"], row["name"], row["display"], row["status"], row["created_at"], row["updated_at"],
         None if models is None else tuple(models), limits_of(row["limits"]), budget_of(row["budget"]), row["expires_at"], row["tags"],
+        row["on_disconnect"],
         row["last_used_at"], row["previous_until"],
     )  # fmt: skip
 
@@ -227,5 +237,5 @@ def _access(row: Row) -> Access:
     return Access(
         row["key_id"], row["user_id"], Role(row["role"]), row["digest"], row["previous_digest"], row["previous_until"],
         None if models is None else frozenset(models), limits_of(row["limits"]), limits_of(row["user_limits"]),
-        budget_of(row["budget"]), budget_of(row["user_budget"]), row["expires_at"], row["tags"],
+        budget_of(row["budget"]), budget_of(row["user_budget"]), row["expires_at"], row["tags"], row["on_disconnect"],
     )  # fmt: skip

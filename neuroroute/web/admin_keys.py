@@ -78,6 +78,7 @@ async def create_key(request: web.Request) -> web.Response:
         budget=budget,
         expires_at=body.expires_at,
         tags=body.tags,
+        on_disconnect=body.on_disconnect,
         actor=actor(request, principal),
     )
     return answer({**shown(made.key), "key": made.secret}, 201)
@@ -101,6 +102,7 @@ async def update_key(request: web.Request) -> web.Response:
         budget=(body.budget.budget() if body.budget is not None else None) if "budget" in sent else key.budget,
         expires_at=body.expires_at if "expires_at" in sent else key.expires_at,
         tags=(body.tags or {}) if "tags" in sent else key.tags,
+        on_disconnect=body.on_disconnect or key.on_disconnect,
     )
     async with request.app[DATABASE].transaction() as change:
         changed = await ApiKeys(change).update(changed)

@@ -70,8 +70,16 @@ class UserUpdate(_Body):
     budget: BudgetBody | None = None
 
 
+OnDisconnect = Literal["cancel", "finish", "detach"]
+
+
 class KeyCreate(_Body):
-    """user_id: whose key it is; default: the caller's own. allowed_models: null = all; names, `provider/*` and `auto` names."""
+    """
+    user_id: whose key it is; default: the caller's own. allowed_models: null = all; names, `provider/*` and `auto` names.
+
+    on_disconnect: what a cut line does to a stream: `cancel` stops the provider; `finish` lets it end, for the cache and the books; `detach` also keeps
+    the stream to come back to, as `neuroroute.resumable` does for one call.
+    """
 
     name: Name
     user_id: Annotated[str, Field(max_length=64)] | None = None
@@ -80,6 +88,7 @@ class KeyCreate(_Body):
     budget: BudgetBody | None = None
     expires_at: Moment | None = None
     tags: Tags = Field(default_factory=dict)
+    on_disconnect: OnDisconnect = "cancel"
 
 
 class KeyUpdate(_Body):
@@ -91,6 +100,7 @@ class KeyUpdate(_Body):
     budget: BudgetBody | None = None
     expires_at: Moment | None = None
     tags: Tags | None = None
+    on_disconnect: OnDisconnect | None = None
 
 
 class KeyRotate(_Body):

@@ -67,3 +67,22 @@ async def test_a_refusal_is_an_ordinary_one(database_url: str) -> None:
             assert response.status == 400 and (await response.json())["error"]["message"] == "bad"
         async with gw.get("/v1/streams/req_nothing") as response:
             assert response.status == 404
+
+
+@pytest.mark.parametrize("policy", ["cancel", "finish", "detach"])
+async def test_a_keys_policy_says_what_a_cut_line_does(database_url: str, policy: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw:
+        up.will(sse(FIRST, *[piece for _ in range(10) for piece in (MORE, 0.05)], LAST, USED))
+        key = await gw.new_key(on_disconnect=policy)
+        assert key["on_disconnect"] == policy
+        async with gw.chat(stream=True, key=key["key"]) as response:
+            request_id = response.headers["x-request-id"]
+            await response.content.readany()
+            response.close()
+        [row] = await gw.rows(1)
+        assert row.status == ("client_gone" if policy == "cancel" else "ok")
+        async with gw.get(f"/v1/streams/{request_id}", key=key["key"]) as response:
+            assert response.status == (200 if policy == "detach" else 404)
+        async with gw.chat(stream=True, key=key["key"]) as response:
+            assert response.headers["x-neuroroute-cache"] == ("miss" if policy == "cancel" else "hit")
+            response.close()
