@@ -64,7 +64,7 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps({"memory_idle_mb": idle, "scenarios": results}, indent=1))
     print("memory idle: " + ", ".join(f"{name} {mb:.0f} MB" for name, mb in idle.items()) + "\n")
-    print(table(results, sides, everything=args.all))
+    print(table(results, sides, everything=args.all, goals=not args.lane))
     if len(sides) == 2 and not args.lane:
         print(f"\nrow for README.md: {line(results)}")
 

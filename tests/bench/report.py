@@ -53,7 +53,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def table(results: dict[str, Any], sides: list[Side], everything: bool = False) -> str:
+def table(results: dict[str, Any], sides: list[Side], everything: bool = False, goals: bool = True) -> str:
     """Markdown; the last columns are ours / theirs and the goal."""
     names = [side.name for side in sides]
     both = len(names) == 2
@@ -65,7 +65,7 @@ def table(results: dict[str, Any], sides: list[Side], everything: bool = False) 
                 continue
             cells = [number(result["medians"][name].get(metric, NAN)) for name in names]
             if both:
-                ratio, goal = result["ratios"].get(metric, NAN), GOALS.get((scenario, metric))
+                ratio, goal = result["ratios"].get(metric, NAN), GOALS.get((scenario, metric)) if goals else None
                 mark = "" if goal is None or isnan(ratio) else f"{goal:.2f}" + (" ✓" if ratio <= goal else " ✗")
                 cells += ["-" if isnan(ratio) else f"{ratio:.2f}", mark]
             lines.append(f"| {scenario} | {metric} | {' | '.join(cells)} |")
