@@ -228,4 +228,6 @@ def _closed(candidates: Sequence[Candidate], question: Question, wait_s: float |
 
 def _plain(text: str) -> str:
     """Fit for a header: printable ASCII, bounded."""
+    if text.isascii() and text.isprintable():
+        return text[:120]
     return "".join(char if " " <= char <= "~" else "?" for char in text[:120])
