@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from neuroroute import __version__
-from neuroroute.cli import config, keys, migrate, models, users
+from neuroroute.cli import config, keys, launch, migrate, models, route, usage, users
 from neuroroute.cli.out import Fault, faults, load
 
 app = typer.Typer(
@@ -27,6 +27,9 @@ app.add_typer(users.app, name="users")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.add_typer(migrate.app, name="migrate")
+app.command("launch", context_settings={"ignore_unknown_options": True})(launch.launch)
+app.command("route")(route.route)
+app.command("usage")(usage.usage)
 
 
 @app.callback(invoke_without_command=True)
