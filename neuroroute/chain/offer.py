@@ -12,7 +12,7 @@ from neuroroute.core.config import Config, ConfigFaulty, Layer, build, from_envi
 from neuroroute.core.settings import Settings
 from neuroroute.core.types import Model, Provider
 from neuroroute.routing.catalog import Catalog, CatalogHolder
-from neuroroute.routing.offers import catalog_of
+from neuroroute.routing.offers import catalog_of, rule_faults
 
 _log = logging.getLogger("neuroroute.offer")
 
@@ -75,7 +75,7 @@ class Offer:
         self.on_swap(catalog)
 
     def _made(self, layers: Mapping[str, Layer], found: Found) -> tuple[Config, Catalog]:
-        config = build(self._environment, *layers.values())
+        config = build(self._environment, *layers.values(), checks=[rule_faults])
         try:
             return config, catalog_of(config, self._settings, found.models, found.local)
         except ValueError as fault:

@@ -4,7 +4,7 @@ From the configuration to the catalogue: which providers and models this gateway
 Providers come as the configuration's layers have them; without a single one the `demo` provider stands in, so that a first start answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -85,6 +85,15 @@ def catalog_of(config: Config, settings: Settings, discovered: Mapping[str, Sequ
     )
     chosen = providers.get(config.routing.default_provider or "")
     return catalog if chosen is None else replace(catalog, default_provider=chosen)
+
+
+def rule_faults(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Rules whose conditions make no sense, each with its place in the configuration."""
+    for place, given in enumerate(config.routing.rules):
+        try:
+            rule_of(given.when, given.use or "", given.policy or "")
+        except ValueError as fault:
+            yield ("routing", "rules", place), str(fault)
 
 
 def _model(name: str, given: ModelConfig, providers: Mapping[str, Provider]) -> DeclaredModel:
