@@ -175,35 +175,26 @@ _FINISHED: Final = {
 
 def _vectors_as_asked(client: ClientRequest, answer: dict[str, Any], data: bytes, target: Target) -> bytes:
     """
-    The vectors in the format that was asked for: LM Studio answers floats to base64, too.
+    The vectors as floats where floats were asked for; base64 is of little-endian float32, as OpenAI's SDKs decode it.
 
-    base64 is of little-endian float32, as OpenAI's SDKs decode it.
+    Floats pass when base64 was asked for, as LM Studio answers: the SDKs ask for base64 by themselves and take both.
     """
     rows = answer.get("data")
     if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict) or not isinstance(rows[0].get("embedding"), (str, list)):
         raise UpstreamBroken("the provider sent no embeddings")
-    as_text = client.body.get("encoding_format") == "base64"
-    if isinstance(rows[0]["embedding"], str) == as_text:
+    if isinstance(rows[0]["embedding"], list) or client.body.get("encoding_format") == "base64":
         return data
     try:
         for row in rows:
-            row["embedding"] = _encoded(row["embedding"]) if as_text else _decoded(row["embedding"])
+            row["embedding"] = _decoded(row["embedding"])
     except (KeyError, TypeError, ValueError, binascii.Error) as e:
         raise UpstreamBroken("the provider sent embeddings that are no vectors") from e
     return jsonbytes.edit(data, {"data": jsonbytes.dumps(rows)})
 
 
-def _encoded(vector: list[float]) -> str:
-    return base64.b64encode(_little(array("f", vector)).tobytes()).decode()
-
-
 def _decoded(text: str) -> list[float]:
     vector = array("f")
     vector.frombytes(base64.b64decode(text, validate=True))
-    return _little(vector).tolist()
-
-
-def _little(vector: "array[float]") -> "array[float]":
     if sys.byteorder == "big":
         vector.byteswap()
-    return vector
+    return vector.tolist()

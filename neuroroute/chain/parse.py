@@ -33,8 +33,6 @@ async def parse(call: Call, s: Services) -> None:
     check(body, call.dialect)
     call.requested_model = _model(body, call.dialect)
     stream = body.get("stream") is True
-    if body.get("stream_options") is not None and not stream and call.dialect is Dialect.CHAT:
-        raise BadRequest("The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options")
     call.client = _client(call, raw, body, stream)
     call.steering = steering(call.headers, body)
     if call.dialect is Dialect.RESPONSES:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Final
 
 from neuroroute.chain import conversation
 from neuroroute.chain.call import NO_STEERING, Call
@@ -9,8 +10,11 @@ from neuroroute.chain.services import Services
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, Forbidden, NotFound
 from neuroroute.core.types import Model, Target
-from neuroroute.routing.catalog import is_auto
+from neuroroute.routing.catalog import AUTO, is_auto
 from neuroroute.routing.decision import NEW_THREAD, NO_BOUNDS, Bounds, Decision, Question, Thread
+
+VOICES_PATH: Final = "/audio/voices"
+"""Where "auto" is a word of OpenAI's own API."""
 
 
 def plan(call: Call, s: Services) -> None:
@@ -26,7 +30,7 @@ def plan_pass(call: Call, s: Services) -> None:
     """
     assert call.principal is not None and call.catalog is not None
     catalog, allowed = call.catalog, call.principal.allowed_models
-    if call.requested_model:
+    if call.requested_model and not (call.path == VOICES_PATH and call.requested_model == AUTO):
         if is_auto(call.requested_model):
             raise BadRequest("'auto' chooses models for chat, responses, messages and completions; name one here.", param="model")
         targets = catalog.find(call.requested_model, allowed)

