@@ -9,13 +9,10 @@ import os
 import shlex
 import shutil
 import sys
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.error import HTTPError
 from urllib.parse import quote
 
 import typer
@@ -168,6 +165,10 @@ def _asked(gateway: Gateway, model: str | None) -> Gateway:
 
 
 def _get(gateway: Gateway, path: str) -> Any:
+    import urllib.request  # with TLS it costs what the start of `serve` has not to spare
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
     request = urllib.request.Request(gateway.url + path, headers={"Authorization": f"Bearer {gateway.key}"})
     try:
         with urllib.request.urlopen(request, timeout=ASK_S) as answer:

@@ -1,41 +1,14 @@
 """The command line, as people run it: a process, its output, its exit status."""
 
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from neuroroute import __version__
 from neuroroute.core import ids
-
-ROOT = Path(__file__).parents[2]
-
-
-class Shell:
-    """Runs `neuroroute ...` in an empty folder with these variables and nothing of ours."""
-
-    def __init__(self, folder: Path, **variables: str) -> None:
-        self.folder = folder
-        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
-        self.environment = {**kept, "PYTHONPATH": str(ROOT), "NEUROROUTE_DATA_DIR": str(folder / "data"), **variables}
-
-    def run(self, *arguments: str, status: int = 0) -> str:
-        """What it printed. Asserts the exit status, and that no traceback was shown."""
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "neuroroute", *arguments],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == status, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout if status == 0 else done.stdout + done.stderr
-
-    def json(self, *arguments: str, status: int = 0):
-        return json.loads(self.run(*arguments, "--json", status=status))
+from tests.cli.shell import Shell
 
 
 @pytest.fixture
@@ -47,7 +20,7 @@ def test_version_and_help(tmp_path):
     shell = Shell(tmp_path)
     assert shell.run("--version").strip() == __version__
     text = shell.run("--help")
-    for verb in ("serve", "migrate", "keys", "users", "models", "config", "doctor"):
+    for verb in ("serve", "migrate", "keys", "users", "models", "config", "route", "usage", "launch", "doctor"):
         assert re.search(rf"^  {verb} ", text, re.MULTILINE), verb
 
 
