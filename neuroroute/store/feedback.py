@@ -10,20 +10,25 @@ from neuroroute.store.columns import Where, clean_optional, clean_text, count
 from neuroroute.store.postgres import Queries, Row
 
 PUT: Final = """
-INSERT INTO feedback (id, request_id, key_id, user_id, score, correct_model, comment, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (request_id, key_id) DO UPDATE
-SET score = excluded.score, correct_model = excluded.correct_model, comment = excluded.comment, created_at = excluded.created_at
-RETURNING id, request_id, key_id, user_id, score, correct_model, comment, created_at
+INSERT INTO feedback (id, request_id, key_id, user_id, score, correct_model, label, comment, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (request_id, key_id) DO UPDATE SET
+    score = excluded.score, correct_model = excluded.correct_model, label = excluded.label, comment = excluded.comment,
+    created_at = excluded.created_at
+RETURNING id, request_id, key_id, user_id, score, correct_model, label, comment, created_at
 """
 LIST: Final = """
-SELECT id, request_id, key_id, user_id, score, correct_model, comment, created_at FROM feedback /*where*/ ORDER BY created_at DESC, id DESC
+SELECT id, request_id, key_id, user_id, score, correct_model, label, comment, created_at FROM feedback /*where*/ ORDER BY created_at DESC, id DESC
+"""
+ONE: Final = """
+SELECT id, request_id, key_id, user_id, score, correct_model, label, comment, created_at FROM feedback WHERE request_id = $1 AND key_id = $2
 """
 EACH: Final = "SELECT 1 FROM feedback /*where*/"
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackRow:
-    """score: -1..1; correct_model: what should have answered."""
+    """score: -1..1; correct_model: what should have answered; label: what kind of work it was."""
 
     id: str
     request_id: str
@@ -31,6 +36,7 @@ class FeedbackRow:
     user_id: str
     score: float
     correct_model: str | None
+    label: str | None
     comment: str | None
     created_at: datetime
 
@@ -41,8 +47,21 @@ class Feedback:
     def __init__(self, database: Queries) -> None:
         self._database = database
 
+    async def get(self, request_id: str, key_id: str) -> FeedbackRow | None:
+        """What a key said of a call."""
+        row = await self._database.fetchrow(ONE, request_id, key_id)
+        return None if row is None else _of(row)
+
     async def put(
-        self, request_id: str, *, key_id: str, user_id: str, score: float, correct_model: str | None = None, comment: str | None = None
+        self,
+        request_id: str,
+        *,
+        key_id: str,
+        user_id: str,
+        score: float,
+        correct_model: str | None = None,
+        label: str | None = None,
+        comment: str | None = None,
     ) -> FeedbackRow:
         """
         Note an opinion; a key's second one on the same call replaces its first.
@@ -57,6 +76,7 @@ class Feedback:
             user_id,
             score,
             clean_optional(correct_model),
+            clean_optional(label),
             clean_optional(comment, 4000),
             utcnow(),
         )
@@ -86,5 +106,13 @@ class Feedback:
 
 def _of(row: Row) -> FeedbackRow:
     return FeedbackRow(
-        row["id"], row["request_id"], row["key_id"], row["user_id"], row["score"], row["correct_model"], row["comment"], row["created_at"]
+        row["id"],
+        row["request_id"],
+        row["key_id"],
+        row["user_id"],
+        row["score"],
+        row["correct_model"],
+        row["label"],
+        row["comment"],
+        row["created_at"],
     )

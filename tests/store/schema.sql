@@ -65,11 +65,35 @@ CREATE TABLE feedback (
     correct_model text,
     comment text,
     created_at timestamp with time zone NOT NULL,
+    label text,
     CONSTRAINT feedback_pkey PRIMARY KEY (id),
     CONSTRAINT feedback_request_id_key_id_key UNIQUE (request_id, key_id),
     CONSTRAINT feedback_score_check CHECK (((score >= ('-1'::integer)::double precision) AND (score <= (1)::double precision)))
 );
 CREATE INDEX feedback_by_time ON public.feedback USING btree (created_at DESC, id DESC);
+
+CREATE TABLE learned_counts (
+    version bigint NOT NULL,
+    model text NOT NULL,
+    label text NOT NULL,
+    tercile smallint NOT NULL,
+    good double precision NOT NULL,
+    bad double precision NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT learned_counts_pkey PRIMARY KEY (version, model, label, tercile),
+    CONSTRAINT learned_counts_tercile_check CHECK (((tercile >= 0) AND (tercile <= 2)))
+);
+
+CREATE TABLE learned_versions (
+    version bigint NOT NULL,
+    origin text NOT NULL,
+    priors jsonb NOT NULL,
+    report jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT learned_versions_origin_check CHECK ((origin = ANY (ARRAY['refit'::text, 'rollback'::text]))),
+    CONSTRAINT learned_versions_pkey PRIMARY KEY (version)
+);
+CREATE TRIGGER learned_changed AFTER INSERT ON public.learned_versions FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_learned', 'version');
 
 CREATE TABLE migrations (
     name text NOT NULL,
