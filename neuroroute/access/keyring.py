@@ -122,7 +122,14 @@ class Keyring:
             raise _refused()
         if self._secret is None:
             raise _unknowable()
-        digest = key_digest(bearer, self._secret)
+        return await self.of_digest(key_digest(bearer, self._secret))
+
+    async def of_digest(self, digest: bytes) -> Principal:
+        """
+        The owner of the key whose `digest` this is, in memory or by the database.
+
+        Raises: Unauthenticated where no usable key has it any more; Unavailable where only the database, which does not answer, could tell.
+        """
         if not self._stale and digest in self._principals:
             return _usable(self._principals[digest])
         if self._unknown.get(digest, 0.0) > monotonic_s():

@@ -8,8 +8,13 @@ from neuroroute.core.types import Principal
 
 
 async def auth(call: Call, s: Services) -> None:
-    """Sets `principal`. Raises Unauthenticated; Unavailable for a key that only the database, which is away, could know."""
-    call.principal = await identify(call.bearer, s.keyring)
+    """
+    Sets `principal`, unless the edge knows already who calls (a session of the pages).
+
+    Raises Unauthenticated; Unavailable for a key that only the database, which is away, could know.
+    """
+    if call.principal is None:
+        call.principal = await identify(call.bearer, s.keyring)
 
 
 async def identify(bearer: str, keyring: Keyring) -> Principal:

@@ -45,14 +45,21 @@ async def list_keys(request: web.Request) -> web.Response:
 async def get_key(request: web.Request) -> web.Response:
     """GET /admin/api-keys/{id}"""
     principal = await caller(request, "admin")
-    return answer(shown(await _found(request, principal)))
+    return answer(shown(await found(request, principal)))
 
 
 async def create_key(request: web.Request) -> web.Response:
     """POST /admin/api-keys: the key itself is in this answer alone, as `key`."""
     principal = await _changer(request)
-    body = await read_body(request, KeyCreate)
+    made = await created(request, principal, await read_body(request, KeyCreate))
+    return answer({**shown(made.key), "key": made.secret}, 201)
+
+
+async def created(request: web.Request, principal: Principal, body: KeyCreate) -> keys.Made:
+    """A new key, as wide as `principal` may make it. Raises Forbidden, BadRequest."""
     database = request.app[DATABASE]
+    if principal.role is Role.VIEWER:
+        raise Forbidden("A viewer's key changes nothing.")
     if principal.role is Role.ADMIN:
         user_id = body.user_id or principal.user_id
         if await Users(database).get(user_id) is None:
@@ -69,7 +76,7 @@ async def create_key(request: web.Request) -> web.Response:
         user_id, limits, budget, models = own.user_id, own.limits, own.budget, _narrowed(body.allowed_models, own)
     if body.expires_at is not None and body.expires_at <= utcnow():
         raise BadRequest("expires_at: must lie in the future", param="expires_at")
-    made = await keys.create_key(
+    return await keys.create_key(
         database,
         user_id,
         body.name,
@@ -81,14 +88,13 @@ async def create_key(request: web.Request) -> web.Response:
         on_disconnect=body.on_disconnect,
         actor=actor(request, principal),
     )
-    return answer({**shown(made.key), "key": made.secret}, 201)
 
 
 async def update_key(request: web.Request) -> web.Response:
     """PUT /admin/api-keys/{id}: what is sent changes, the rest stays."""
     principal = await _changer(request)
     body = await read_body(request, KeyUpdate)
-    key = await _found(request, principal)
+    key = await found(request, principal)
     sent = body.model_fields_set
     if principal.role is not Role.ADMIN and sent - {"name", "tags"}:
         raise Forbidden("Users change the name and the tags of their keys; the rest is set by admins.", param=min(sent - {"name", "tags"}))
@@ -114,7 +120,7 @@ async def rotate_key(request: web.Request) -> web.Response:
     """POST /admin/api-keys/{id}/rotate: a new secret; the old one works for `overlap_s` seconds more."""
     principal = await _changer(request)
     body = await read_body(request, KeyRotate, optional=True)
-    key = await _found(request, principal)
+    key = await found(request, principal)
     made = await keys.rotate_key(request.app[DATABASE], key.id, overlap=timedelta(seconds=body.overlap_s), actor=actor(request, principal))
     return answer({**shown(made.key), "key": made.secret})
 
@@ -122,7 +128,7 @@ async def rotate_key(request: web.Request) -> web.Response:
 async def revoke_key(request: web.Request) -> web.Response:
     """DELETE /admin/api-keys/{id}: the key opens nothing any more, on any worker, within a second. Its row stays for the books."""
     principal = await _changer(request)
-    key = await _found(request, principal)
+    key = await found(request, principal)
     await keys.revoke_key(request.app[DATABASE], key.id, actor=actor(request, principal))
     request.app[SERVICES].cache.drop(f"key:{key.id}")
     return answer({"object": "api_key.deleted", "id": key.id, "deleted": True})
@@ -135,7 +141,7 @@ async def _changer(request: web.Request) -> Principal:
     return principal
 
 
-async def _found(request: web.Request, principal: Principal) -> ApiKey:
+async def found(request: web.Request, principal: Principal) -> ApiKey:
     """The key of the path. Another user's key does not exist for a user."""
     key_id = request.match_info["id"][:64]
     key = await ApiKeys(request.app[DATABASE]).get(key_id)

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from neuroroute.access.keys import note, user_facts
 from neuroroute.core.errors import NotFound
-from neuroroute.core.types import Limits, Role
+from neuroroute.core.types import Limits, Principal, Role
 from neuroroute.store.users import User, Users
 from neuroroute.web.bodies import answer, listed, one_of, paging, plain, read_body
 from neuroroute.web.identity import actor, operator
@@ -37,25 +37,33 @@ async def list_users(request: web.Request) -> web.Response:
 async def get_user(request: web.Request) -> web.Response:
     """GET /admin/users/{id}"""
     await operator(request)
-    return answer(shown(await _found(request)))
+    return answer(shown(await found(request)))
 
 
 async def create_user(request: web.Request) -> web.Response:
     """POST /admin/users"""
     principal = await operator(request)
-    body = await read_body(request, UserCreate)
+    return answer(shown(await created(request, principal, await read_body(request, UserCreate))), 201)
+
+
+async def created(request: web.Request, principal: Principal, body: UserCreate) -> User:
+    """A new user, made by an admin. Raises Duplicate where the email is taken."""
     budget = body.budget.budget() if body.budget is not None else None
     async with request.app[DATABASE].transaction() as change:
         user = await Users(change).create(body.name, email=body.email, role=body.role, limits=body.limits.limits(), budget=budget)
         await note(change, actor(request, principal), "user.create", user.id, after=user_facts(user))
-    return answer(shown(user), 201)
+    return user
 
 
 async def update_user(request: web.Request) -> web.Response:
     """PUT /admin/users/{id}: what is sent changes, the rest stays."""
     principal = await operator(request)
     body = await read_body(request, UserUpdate)
-    user = await _found(request)
+    return answer(shown(await updated(request, principal, await found(request), body)))
+
+
+async def updated(request: web.Request, principal: Principal, user: User, body: UserUpdate) -> User:
+    """The user with what was sent changed, by an admin. Raises LastAdmin, Duplicate."""
     sent = body.model_fields_set
     changed = replace(
         user,
@@ -69,13 +77,13 @@ async def update_user(request: web.Request) -> web.Response:
     async with request.app[DATABASE].transaction() as change:
         changed = await Users(change).update(changed)
         await note(change, actor(request, principal), "user.update", user.id, before=user_facts(user), after=user_facts(changed))
-    return answer(shown(changed))
+    return changed
 
 
 async def delete_user(request: web.Request) -> web.Response:
     """DELETE /admin/users/{id}: the user and all its keys go; its usage stays on the books."""
     principal = await operator(request)
-    user = await _found(request)
+    user = await found(request)
     async with request.app[DATABASE].transaction() as change:
         await Users(change).delete(user.id)
         await note(change, actor(request, principal), "user.delete", user.id, before=user_facts(user))
@@ -83,7 +91,7 @@ async def delete_user(request: web.Request) -> web.Response:
     return answer({"object": "user.deleted", "id": user.id, "deleted": True})
 
 
-async def _found(request: web.Request) -> User:
+async def found(request: web.Request) -> User:
     user_id = request.match_info["id"][:64]
     user = await Users(request.app[DATABASE]).get(user_id)
     if user is None:

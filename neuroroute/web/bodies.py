@@ -29,6 +29,11 @@ async def read_body(request: web.Request, shape: type[B], *, optional: bool = Fa
         raise BadRequest("The body of your request is not JSON.") from None
     if not isinstance(value, dict):
         raise BadRequest("The body of your request must be a JSON object.")
+    return validated(shape, value)
+
+
+def validated(shape: type[B], value: dict[str, Any]) -> B:
+    """`value` as `shape`. Raises BadRequest as `read_body`."""
     try:
         return shape.model_validate(value)
     except ValidationError as error:

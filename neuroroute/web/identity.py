@@ -23,14 +23,19 @@ def bearer(headers: Mapping[str, str]) -> str:
 
 async def caller(request: web.Request, group: str | None = None) -> Principal:
     """Who asks. `group`: the endpoint group whose limits count. Raises Unauthenticated, Unavailable, RateLimited."""
-    s = request.app[SERVICES]
-    principal = await identify(bearer(request.headers), s.keyring)
+    principal = await identify(bearer(request.headers), request.app[SERVICES].keyring)
     if group is not None:
-        checks = s.limit_rules.of(principal, group).checks
-        verdict = s.limiter.try_admit(checks) or await s.limiter.admit(checks)
-        if not verdict.admitted:
-            raise refusal(verdict)
+        await admit(request, principal, group)
     return principal
+
+
+async def admit(request: web.Request, principal: Principal, group: str) -> None:
+    """Count this request against the limits of `group`. Raises RateLimited."""
+    s = request.app[SERVICES]
+    checks = s.limit_rules.of(principal, group).checks
+    verdict = s.limiter.try_admit(checks) or await s.limiter.admit(checks)
+    if not verdict.admitted:
+        raise refusal(verdict)
 
 
 def actor(request: web.Request, principal: Principal) -> Actor:

@@ -130,6 +130,18 @@ CREATE TABLE server_secrets (
     CONSTRAINT server_secrets_pkey PRIMARY KEY (name)
 );
 
+CREATE TABLE sessions (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    key_digest bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT sessions_key_id_fkey FOREIGN KEY (key_id) REFERENCES api_keys(id) ON DELETE CASCADE,
+    CONSTRAINT sessions_pkey PRIMARY KEY (digest)
+);
+CREATE INDEX sessions_by_key ON public.sessions USING btree (key_id);
+CREATE INDEX sessions_expiry ON public.sessions USING btree (expires_at);
+
 CREATE TABLE stored_responses (
     id text NOT NULL,
     user_id text NOT NULL,
