@@ -23,7 +23,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as refusal:
         if refusal.status < 400:
             raise
-        return answer(request, _ours(request, refusal))
+        return refused(request, refusal)
     except ConnectionError:
         raise
     except Exception as bug:  # noqa: BLE001 - the edge: whatever no handler foresaw
@@ -49,6 +49,11 @@ def answer(request: web.BaseRequest, error: NeuroRouteError, request_id: str | N
     if isinstance(error, _Allowing):
         headers["allow"] = error.allow
     return web.Response(status=error.status, body=body, headers=headers)
+
+
+def refused(request: web.BaseRequest, refusal: web.HTTPException) -> web.Response:
+    """aiohttp's own refusal in our shape."""
+    return answer(request, _ours(request, refusal))
 
 
 class _Allowing(MethodNotAllowed):

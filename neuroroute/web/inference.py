@@ -7,6 +7,7 @@ from neuroroute.chain.life import live
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.types import Dialect
 from neuroroute.web.identity import bearer
+from neuroroute.web.paths import below_v1
 from neuroroute.web.sink import HttpSink, HttpSource
 from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, SERVICES
 
@@ -38,7 +39,7 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
 
 async def pass_through(request: web.Request) -> web.StreamResponse:
     """Any other path below /v1"""
-    return await infer(request, *opened(request, Dialect.PASS, request.rel_url.raw_path.removeprefix("/v1")))
+    return await infer(request, *opened(request, Dialect.PASS, below_v1(request)))
 
 
 async def infer(request: web.Request, call: Call, sink: HttpSink) -> web.StreamResponse:
@@ -66,7 +67,7 @@ def opened(request: web.Request, dialect: Dialect, path: str, group: str = "v1")
         dialect=dialect,
         method=request.method,
         path=path,
-        query=request.query_string,
+        query=request.rel_url.raw_query_string,
         headers=headers,
         group=group,
         client_request_id=client_request_id(headers.get("X-Request-ID")),

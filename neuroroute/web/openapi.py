@@ -133,7 +133,7 @@ def document(routes: Iterable[web.RouteDef], settings: Settings) -> dict[str, An
     """The whole OpenAPI document of these routes."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        if route.method == "*":
+        if "{tail" in route.path:
             continue
         path = re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route.method, path, route.handler)

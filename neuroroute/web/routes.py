@@ -1,9 +1,14 @@
 """The table of endpoints, and nothing else."""
 
+from typing import Final
+
 from aiohttp import web
 
 from neuroroute.core.settings import Settings
 from neuroroute.web import admin_keys, admin_users, count_tokens, inference, models, openapi, ops, prompt, route, stored, streams
+
+PASSED_ON: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""HEAD comes with GET. No TRACE: its answer would show our own key."""
 
 
 def table(settings: Settings) -> list[web.RouteDef]:
@@ -45,5 +50,6 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.post("/admin/api-keys/{id}/rotate", admin_keys.rotate_key),
         web.get("/v1/streams/{id}", streams.resume),
         web.delete("/v1/streams/{id}", streams.stop),
-        web.route("*", "/v1/{tail:.*}", inference.pass_through),
+        *(web.route(method, "/v1/responses/{id}{tail:.*}", stored.below) for method in PASSED_ON),
+        *(web.route(method, "/v1/{tail:.*}", inference.pass_through) for method in PASSED_ON),
     ]

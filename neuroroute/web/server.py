@@ -4,6 +4,7 @@ The server's edge: aiohttp's connection handler with what it lacks.
 * The head of a request has a deadline, from the connection, or from its first byte on a connection that is kept alive.
 * What can not be parsed is answered in our error shape, told in one debug line, and never logged with its bytes or a traceback.
 * A body that says it is too large is refused before any of it is read.
+* Several slashes in a row are one, so that a base URL may end with one.
 * A server that drains lets idle peers send one more request for a moment, and says `Connection: close` with every answer.
 
 `Edge` runs an application so; `serve` and the tests of the web floor both use it.
@@ -11,6 +12,7 @@ The server's edge: aiohttp's connection handler with what it lacks.
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -23,12 +25,14 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest, InternalError, NeuroRouteError, TooLarge
 from neuroroute.core.ids import new_id
+from neuroroute.web.errors import refused
 
 KEEPALIVE_S: Final = 75.0  # longer than the 60 s of usual proxies, so that they close first
 LINGER_S: Final = 1.0  # how long what a refused peer still sends is thrown away, so that it can read the answer
 DRAIN_IDLE_S: Final = 1.0  # how long idle peers may still send a request while draining
 READ_BUFFER_BYTES: Final = 64 * 1024
 HEAD_LINE_BYTES: Final = 8190
+_SLASHES: Final = re.compile("/{2,}")
 _log = logging.getLogger("neuroroute.web")
 
 web_response.SERVER_SOFTWARE = ""  # type: ignore[attr-defined]  # the default of every answer's Server header: it tells attackers what to try
@@ -133,8 +137,8 @@ class EdgeServer(web.Server):
     """Makes an `EdgeHandler` for each connection. `draining`: answers end their connection."""
 
     def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int) -> None:
-        self._make = app._make_request
-        super().__init__(app._handle, request_factory=self._request, handler_cancellation=True)  # type: ignore[arg-type]
+        self._make, self._app_handle = app._make_request, app._handle
+        super().__init__(self._handled, request_factory=self._request, handler_cancellation=True)  # type: ignore[arg-type]
         self.header_timeout_s, self.max_body_bytes = header_timeout_s, max_body_bytes
         self.draining = False
 
@@ -161,7 +165,18 @@ class EdgeServer(web.Server):
     ) -> web.BaseRequest:
         if self.draining:
             message = message._replace(should_close=True)
+        if "//" in message.path:
+            message = message._replace(url=message.url.with_path(_SLASHES.sub("/", message.url.raw_path), encoded=True, keep_query=True))
         return self._make(message, payload, protocol, writer, task)
+
+    async def _handled(self, request: web.Request) -> web.StreamResponse:
+        """What the application answers, or aiohttp refuses before it is asked: an `Expect` that nobody knows."""
+        try:
+            return await self._app_handle(request)
+        except web.HTTPException as refusal:
+            if refusal.status < 400:
+                raise
+            return refused(request, refusal)
 
     def handlers(self) -> Iterator[EdgeHandler]:
         for handler in self.connections:

@@ -8,6 +8,7 @@ from neuroroute.store.responses import StoredResponse
 from neuroroute.web.bodies import answer, whole_number
 from neuroroute.web.identity import caller
 from neuroroute.web.inference import infer, opened
+from neuroroute.web.paths import below_v1
 from neuroroute.web.state import SERVICES
 
 
@@ -50,6 +51,11 @@ async def input_items(request: web.Request) -> web.StreamResponse:
     return answer({"object": "list", "data": shown, "has_more": begin + limit < len(rows), **ends})
 
 
+async def below(request: web.Request) -> web.StreamResponse:
+    """Any other path below /v1/responses/{id}: passed on, unless the response is another user's"""
+    return await _pass(request, await _found(request))
+
+
 async def _found(request: web.Request, principal: Principal | None = None) -> StoredResponse | None:
     principal = principal or await caller(request)
     responses, response_id = request.app[SERVICES].responses, request.match_info["id"]
@@ -60,7 +66,6 @@ async def _found(request: web.Request, principal: Principal | None = None) -> St
 
 
 async def _pass(request: web.Request, stored: StoredResponse | None) -> web.StreamResponse:
-    path = request.rel_url.raw_path.removeprefix("/v1")
-    call, sink = opened(request, Dialect.PASS, path)
+    call, sink = opened(request, Dialect.PASS, below_v1(request))
     call.only_provider = stored.provider if stored is not None else None
     return await infer(request, call, sink)

@@ -45,7 +45,7 @@ def test_every_route_is_in_openapi():
     described = document(table(chosen), chosen)["paths"]
     for route in table(chosen):
         path = re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
-        if route.method != "*" and path not in NOT_IN_OPENAPI:
+        if "{tail" not in path and path not in NOT_IN_OPENAPI:
             assert route.method.lower() in described.get(path, {}), f"{route.method} {path}"
 
 
