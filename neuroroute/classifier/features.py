@@ -16,9 +16,14 @@ from neuroroute.classifier.lexicon import concepts
 
 HEAD_CHARS: Final = 800
 TAIL_CHARS: Final = 400
+FORM_CHARS: Final = 600
+"""How much of the window the regular expressions of the form see: they cost more than the words."""
 FIRST_WORDS: Final = 6
 LAST_WORDS: Final = 4
 CONCEPT_WORDS: Final = 24
+MEANT_WORDS: Final = 96
+SMALL_TALK_WORDS: Final = 10
+SMALL_TALK: Final = frozenset(["@greet", "@thanks"])
 
 _WORDS: Final = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]+|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+|[^\w\s]")
 """A run of an unspaced script, a word, a number, or one sign."""
@@ -29,6 +34,40 @@ _POLITE: Final = frozenset(
     " olá oi você pode obrigado ciao puoi potresti привет здравствуйте пожалуйста можешь можете cześć proszę lütfen merhaba tolong xin chào".split()
 )
 """Words of courtesy in front of the task: the place marks start behind them."""
+
+_COURTESY: Final = _POLITE | frozenset(
+    "sorry bother question quick hope well are doing fine having great nice day kind afternoon evening assistant chatgpt gpt ai sir team everyone all friend mate yo"
+    " be grateful appreciate if it don't mind do this following one wondering whether get hand moment minute when have time is here need's task request thing something"
+    " buenos días tardes ayudarme con esto una pregunta jour s'il te plaît m'aider aider moi avec ça guten tag mir kurz helfen eine frage bom dia ajudar isso me uma"
+    " buongiorno favore aiutarmi не могли бы вы помочь добрый день мне вопрос dzień dobry pomóc bana yardım eder misin bir soru bisa bantu saya bạn giúp mình với làm ơn"
+    " مرحبا من فضلك السلام عليكم नमस्ते कृपया क्या आप मदद कर सकते हैं 你好 您好 请帮 帮帮 帮我 我吗 麻烦 烦你 请问 一下 こん んに にち ちは すみ みま ませ せん お願 願い いし しま ます 안녕하세요 안녕 부탁드려요 좀 도와주세요 ' ¿ ¡".split()
+)
+"""What a clause of nothing but courtesy is made of."""
+_THANKS: Final = frozenset(
+    "thanks thank you in advance please so much very a lot for your help time pls plz thx ty cheers appreciated kindly many gracias merci danke obrigado grazie спасибо ! . , :)".split()
+)
+_THANKED: Final = frozenset(
+    [
+        "thanks",
+        "thank",
+        "thx",
+        "ty",
+        "please",
+        "pls",
+        "plz",
+        "cheers",
+        "appreciated",
+        "gracias",
+        "merci",
+        "danke",
+        "obrigado",
+        "grazie",
+        "спасибо",
+    ]
+)
+_CLAUSE_ENDS: Final = frozenset(".!?,:;-，。！？：、،؟")
+CLAUSE_WORDS: Final = 12
+LEAST_TASK_WORDS: Final = 3
 
 _LENGTHS: Final = (8, 16, 32, 60, 100, 160, 260, 420, 700, 1200, 2500, 6000)
 _CODE: Final = re.compile(
@@ -76,16 +115,17 @@ def tokens(text: str) -> list[str]:
 def surface(prompt: str, text: str, words: list[str]) -> list[str]:
     """The facts of the form: each a `#name` or `#name:bucket`."""
     few = (0, 1, 2, 4, 8, 16)
+    form = text[:FORM_CHARS]
     facts = [
         f"#len:{_bucket(len(prompt), _LENGTHS)}",
         f"#lines:{_bucket(text.count(chr(10)), few)}",
-        f"#numbers:{_bucket(len(_NUMBER.findall(text)), few)}",
-        f"#formula:{_bucket(len(_FORMULA.findall(text)), few)}",
-        f"#code:{_bucket(len(_CODE.findall(text)), few)}",
-        f"#choices:{_bucket(len(_CHOICES.findall(text)), (0, 1, 3, 4, 6))}",
+        f"#numbers:{_bucket(len(_NUMBER.findall(form)), few)}",
+        f"#formula:{_bucket(len(_FORMULA.findall(form)), few)}",
+        f"#code:{_bucket(len(_CODE.findall(form)), few)}",
+        f"#choices:{_bucket(len(_CHOICES.findall(form)), (0, 1, 3, 4, 6))}",
         f"#questions:{_bucket(text.count('?') + text.count('？') + text.count('؟'), (0, 1, 2))}",
-        f"#quotes:{_bucket(len(_QUOTED.findall(text)), (0, 1, 2, 6))}",
-        f"#sentences:{_bucket(len(_SENTENCE_END.findall(text)), few)}",
+        f"#quotes:{_bucket(len(_QUOTED.findall(form)), (0, 1, 2, 6))}",
+        f"#sentences:{_bucket(len(_SENTENCE_END.findall(form)), few)}",
     ]
     end = text.rstrip()[-1:]
     if end and not end.isalnum():
@@ -110,6 +150,22 @@ def surface(prompt: str, text: str, words: list[str]) -> list[str]:
     return facts
 
 
+def task_of(words: list[str]) -> list[str]:
+    """The words without the clauses of courtesy in front and the thanks behind; a prompt of courtesies alone stays as it is."""
+    start, end = 0, len(words)
+    for _ in range(2):
+        stop = next((at for at in range(start, min(start + CLAUSE_WORDS, end)) if words[at] in _CLAUSE_ENDS), None)
+        if stop is None or end - stop - 1 < LEAST_TASK_WORDS or not _COURTESY.issuperset(words[start:stop]):
+            break
+        start = stop + 1
+    last = end
+    while last - start > LEAST_TASK_WORDS and words[last - 1] in _THANKS:
+        last -= 1
+    if not _THANKED.isdisjoint(words[last:end]):
+        end = last
+    return words[start:end]
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """`text`: features counted once each; `facts`: of the form; `words`: the tokens in order; `window`: the text that was read."""
@@ -123,7 +179,8 @@ class Seen:
 def extract(prompt: str) -> Seen:
     """What is seen of a prompt; nothing beyond its window counts but the length."""
     text = window(prompt)
-    words = tokens(text)
+    spoken = tokens(text)
+    words = task_of(spoken)
     found = set(words)
     found.update([f"{a} {b}" for a, b in pairwise(words)])
     found.update([f"{word[:4]}*" for word in words if len(word) > 4])
@@ -133,10 +190,12 @@ def extract(prompt: str) -> Seen:
         found.add(f"^^{task[0]}")
         found.update([f"^{a} {b}" for a, b in pairwise(task[:3])])
     found.update([f"{word}$" for word in words[-LAST_WORDS:]])
-    meant = concepts(words)
+    meant = concepts(words if len(words) <= MEANT_WORDS else words[: MEANT_WORDS - CONCEPT_WORDS] + words[-CONCEPT_WORDS:])
+    if len(words) > SMALL_TALK_WORDS:
+        meant = [concept for concept in meant if concept not in SMALL_TALK]
     found.update([concept for concept in meant if concept])
     begun = [concept for concept in meant[:CONCEPT_WORDS] if concept]
     if begun:
         found.update([f"^{concept}" for concept in begun])
         found.update([f"{a}+{b}" for a, b in pairwise(begun)])
-    return Seen(found, surface(prompt, text, words), words, text)
+    return Seen(found, surface(prompt, text, words), spoken, text)

@@ -13,6 +13,8 @@ from neuroroute.classifier.features import Seen, extract
 
 Matrix: TypeAlias = sparse.csr_matrix
 Floats: TypeAlias = NDArray[np.float64]
+Places: TypeAlias = NDArray[np.signedinteger]
+Flags: TypeAlias = NDArray[np.bool_]
 
 SURFACE_VALUE: Final = 0.35
 """The weight of one surface fact in the design matrix; text features share 1 by the root of their number."""

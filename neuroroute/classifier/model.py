@@ -1,18 +1,23 @@
 """The classifier: loads its table once, reads a prompt in about a tenth of a millisecond, asks nobody."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import nlargest
 from importlib import resources
 from math import exp
 from typing import Any, Final
 
+from neuroroute.classifier.difficulty import KINDS, Scale, kind_of
 from neuroroute.classifier.features import extract
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.language import language_of
-from neuroroute.classifier.table import Table, lane, unpack
+from neuroroute.classifier.table import LANE_BITS, OFFSET, Table, unpack
 from neuroroute.core.jsonbytes import loads
 
 REASONS: Final = 4
+_ABSENT: Final = ":0"
+"""A form that is not there convinces nobody as a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +72,16 @@ class Classifier:
             bias + share * scale * said + surface * shown
             for bias, scale, surface, said, shown in zip(head.bias, head.scale, head.surface_scale, spoken, formed, strict=True)
         ]
-        posterior = _softmax(scores[: len(LABELS)], head.temperature)
+        language = language_of(seen.window, seen.words)
+        posterior = _softmax(scores[: len(LABELS)], head.temperature["en" if language == "en" else "other"], head.floor)
         best = max(range(len(LABELS)), key=posterior.__getitem__)
         known = len(found) / max(1, len(seen.text))
         return Reading(
             LABELS[best],
             posterior[best],
             posterior,
-            head.difficulty(scores, posterior),
-            language_of(seen.window, seen.words),
+            head.difficulty[kind_of(seen.window)].probability(scores[len(LABELS) :], posterior, seen.window),
+            language,
             posterior[best] < head.least_confidence or known < head.least_known,
             _reasons(found + facts_found, best),
         )
@@ -88,49 +94,40 @@ class _Head:
     bias: tuple[float, ...]
     scale: tuple[float, ...]
     surface_scale: tuple[float, ...]
-    temperature: float
-    difficulty_bias: float
-    difficulty_weights: tuple[float, ...]
-    label_difficulty: tuple[float, ...]
-    mean_difficulty: dict[str, float]
+    temperature: Mapping[str, float]
+    floor: float
+    difficulty: Mapping[str, Scale]
+    mean_difficulty: Mapping[str, float]
     least_confidence: float
     least_known: float
 
     @classmethod
-    def of(cls, header: dict[str, Any]) -> "_Head":
+    def of(cls, header: Mapping[str, Any]) -> "_Head":
         return cls(
             tuple(header["bias"]),
             tuple(header["scale"]),
             tuple(header["surface_scale"]),
-            header["temperature"],
-            header["difficulty_bias"],
-            tuple(header["difficulty_weights"]),
-            tuple(header["label_difficulty"]),
-            header["mean_difficulty"],
-            header["least_confidence"],
-            header["least_known"],
+            dict(header["temperature"]),
+            float(header["floor"]),
+            {kind: Scale.of(header["difficulty"][kind]) for kind in KINDS},
+            dict(header["mean_difficulty"]),
+            float(header["least_confidence"]),
+            float(header["least_known"]),
         )
 
-    def difficulty(self, scores: list[float], posterior: tuple[float, ...]) -> float:
-        """The heads behind the labels and the prior of the label, joined by the calibration's logistic."""
-        total = self.difficulty_bias
-        for weight, score in zip(self.difficulty_weights, scores[len(LABELS) :], strict=True):
-            total += weight * score
-        for weight, share in zip(self.label_difficulty, posterior, strict=True):
-            total += weight * share
-        return 1.0 / (1.0 + exp(-min(max(total, -30.0), 30.0)))
 
-
-def _softmax(scores: list[float], temperature: float) -> tuple[float, ...]:
+def _softmax(scores: list[float], temperature: float, floor: float) -> tuple[float, ...]:
+    """Probabilities of the scores, with a share `floor` spread evenly: nothing is ever certain."""
     top = max(scores)
     grown = [exp((score - top) / temperature) for score in scores]
-    total = sum(grown)
-    return tuple([value / total for value in grown])
+    share, least = (1.0 - floor) / sum(grown), floor / len(scores)
+    return tuple([value * share + least for value in grown])
 
 
 def _reasons(found: list[tuple[int, str]], head: int) -> tuple[str, ...]:
-    weighed = sorted([(lane(row, head), name) for row, name in found], reverse=True)[:REASONS]
-    return tuple([_readable(name) for weight, name in weighed if weight > 0])
+    shift = head * LANE_BITS
+    weighed = nlargest(REASONS, [((row >> shift) & 0xFF, name) for row, name in found if name[-2:] != _ABSENT])
+    return tuple([_readable(name) for weight, name in weighed if weight > OFFSET])
 
 
 def _readable(name: str) -> str:

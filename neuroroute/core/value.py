@@ -54,21 +54,22 @@ UNKNOWN_RATIO: Final = 1.0
 """An offer without a known price or latency counts as dear or slow as the best one: neither punished nor preferred."""
 
 BEST: Final = Aim(quality_weight=1.0, cost_weight=0.001)
-BALANCED: Final = Aim(quality_weight=0.02, cost_weight=1.0, quality_slack=0.05)
 CHEAP: Final = Aim(quality_weight=0.001, cost_weight=1.0, quality_floor=0.6)
 FAST: Final = Aim(quality_weight=0.01, cost_weight=0.001, latency_weight=1.0, quality_floor=0.6)
+_DIAL_MIDDLE_COST_WEIGHT: Final = 0.09
+"""Measured on the answers of 29 and of 9 models: 99 and 97 % of the best single model's quality at 26 and 38 % of its cost."""
+BALANCED: Final = Aim(quality_weight=1.0, cost_weight=_DIAL_MIDDLE_COST_WEIGHT)
 AIMS: Final[dict[str, Aim]] = {"best": BEST, "balanced": BALANCED, "cheap": CHEAP, "fast": FAST}
 
 DIAL_MAX: Final = 10.0
-_DIAL_MIDDLE_COST_WEIGHT: Final = 0.12
 
 
 def aim_of_dial(dial: float) -> Aim:
     """
     The aim of a dial from 0 (the least cost) to 10 (the most quality).
 
-    Between the ends the price of a point of quality falls evenly on a logarithmic scale: at 5 a call that costs as much as the best offer's
-    must promise 0.12 more quality than a free one.
+    Between the ends the price of a point of quality falls evenly on a logarithmic scale: at 5, which is `balanced`, a call that costs as
+    much as the best offer's must promise 0.09 more quality than a free one.
     """
     turn = min(max(dial, 0.0), DIAL_MAX) / DIAL_MAX
     if turn <= 0.0:

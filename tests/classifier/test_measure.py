@@ -1,0 +1,97 @@
+"""The metrics against figures that can be worked out by hand, and the picture against its data."""
+
+import xml.etree.ElementTree as ET
+from random import Random
+
+import pytest
+
+np = pytest.importorskip("numpy", reason="the trainer's extra [train] is not installed")
+pytest.importorskip("scipy", reason="the trainer's extra [train] is not installed")
+
+from neuroroute.classifier import augment, data, train
+from neuroroute.classifier.chart import picture
+from neuroroute.classifier.data import Example
+from neuroroute.classifier.labels import LABELS
+from neuroroute.classifier.many import area, report, stream_of
+from neuroroute.classifier.metrics import apgr, calibration, calls_for, interval, macro_f1, recovered
+
+
+def test_a_perfect_order_recovers_the_gain_early_and_a_reversed_one_late() -> None:
+    weak, strong = np.array([0.0] * 5 + [1.0] * 5), np.ones(10)
+    right = np.arange(10.0, 0.0, -1.0)
+    assert recovered(right, weak, strong)[5] == pytest.approx(1.0)
+    assert apgr(right, weak, strong) == pytest.approx(0.75)
+    assert apgr(-right, weak, strong) == pytest.approx(0.25)
+    assert calls_for(right, weak, strong, 0.5) == pytest.approx(0.25)
+    assert calls_for(right, weak, strong, 0.8) == pytest.approx(0.4)
+
+
+def test_random_scores_are_worth_a_half() -> None:
+    dice = np.random.default_rng(1)
+    weak = dice.integers(0, 2, 20000).astype(float)
+    assert apgr(dice.random(20000), weak, np.ones(20000)) == pytest.approx(0.5, abs=0.02)
+
+
+def test_f1_counts_only_the_labels_that_occur() -> None:
+    assert macro_f1(["a", "a", "b"], ["a", "b", "b"]) == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert macro_f1(["a", "a"], ["a", "z"]) == pytest.approx(2 / 3)
+
+
+def test_calibration_error_is_the_gap_between_saying_and_being_right() -> None:
+    error, plot = calibration(np.full(100, 0.9), np.array([1.0] * 60 + [0.0] * 40))
+    assert error == pytest.approx(0.3)
+    assert plot == [(0.9, 0.6, 100)]
+    low, high = interval(lambda rows: float(np.arange(100.0)[rows].mean()), 100)
+    assert low < 49.5 < high
+
+
+def test_the_area_is_that_of_the_upper_hull() -> None:
+    assert area([(0.0, 0.0), (1.0, 1.0)], 0.0, 1.0) == pytest.approx(0.5)
+    assert area([(0.0, 0.0), (0.5, 0.2), (1.0, 1.0)], 0.0, 1.0) == pytest.approx(0.5)
+    assert area([(0.0, 0.0), (0.5, 0.8), (1.0, 1.0)], 0.0, 1.0) > 0.6
+
+
+def _streamed() -> dict[str, object]:
+    dice = np.random.default_rng(5)
+    difficulty = dice.random(400)
+    examples = []
+    for at, hard in enumerate(difficulty):
+        quality = {"Phi-3-mini-4k-instruct": float(hard < 0.5), "Qwen1.5-110B": float(hard < 0.9)}
+        examples.append(Example(str(at), "mmlu_pro", f"g{at % 4}", "en", "question " * 20, "factual_qa", quality=quality))
+    posterior = np.tile([1.0 if label == "factual_qa" else 0.0 for label in LABELS], (400, 1))
+    return report(stream_of("mmlu_pro", examples, posterior, difficulty, 8.0, {"factual_qa": 0.5}))
+
+
+def test_where_difficulty_is_known_the_dial_beats_the_line_between_the_models() -> None:
+    found = _streamed()
+    dial = found["dial"]
+    assert isinstance(dial, dict)
+    assert max(point["above_line"] for point in dial.values()) > 0.05
+    assert dial["0"]["quality"] < dial["10"]["quality"]
+    aiq = found["aiq"]
+    assert isinstance(aiq, dict)
+    assert aiq["auto"] > aiq["single_models_hull"] > 0.0
+
+
+def test_the_picture_is_well_formed_and_shows_every_model_and_setting() -> None:
+    tree = ET.fromstring(picture("two <models>", _streamed()))
+    titles = [element.text for element in tree.iter("{http://www.w3.org/2000/svg}title")]
+    assert {"Phi-3-mini-4k-instruct", "Qwen1.5-110B", "dial 0", "dial 10"} <= set(titles)
+
+
+def test_without_its_data_the_trainer_says_what_is_missing(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    assert train.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "categories_realistic.jsonl.gz is missing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_messy_copies_differ_and_are_the_same_for_the_same_dice() -> None:
+    prompt = "Please translate the following sentence into German, then explain the grammar."
+    made = {kind: mess(prompt, Random(4), "en") for kind, mess in augment.KINDS.items()}
+    assert all(text != prompt for text in made.values())
+    assert augment.messy(prompt, Random(4), "de") == augment.messy(prompt, Random(4), "de")
+    assert "Answer:" not in augment.asked_in_chat("What is it?\nA. this\nB. that\nAnswer:", Random(2))
+
+
+def test_the_packages_own_prompts_have_known_labels() -> None:
+    assert {example.label for example in data.read_corpus()} <= set(LABELS)
