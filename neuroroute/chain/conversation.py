@@ -26,7 +26,6 @@ _EFFORTS: Final = frozenset({"medium", "high", "xhigh", "max"})
 """Reasoning efforts that only a reasoning model can honour; others are hints."""
 
 _OPENING_CHARS: Final = 2000
-_NEVER: Final[Mapping[str, Any]] = {}
 
 
 def of(call: Call) -> Conversation:
@@ -63,16 +62,17 @@ def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, 
     if dialect in (Dialect.CHAT, Dialect.MESSAGES):
         if "system" in body:
             yield "system", body["system"]
-        for message in body.get("messages") or ():
+        for message in _objects(body.get("messages")):
             yield message.get("role", ""), message.get("content")
-            for call in message.get("tool_calls") or ():
-                yield "assistant", (call.get("function") or _NEVER).get("arguments")
+            for call in _objects(message.get("tool_calls")):
+                function = call.get("function")
+                yield "assistant", function.get("arguments") if isinstance(function, dict) else None
     elif dialect is Dialect.RESPONSES:
         yield "system", body.get("instructions")
         given = body.get("input")
         if isinstance(given, str):
             yield "user", given
-        for item in given if isinstance(given, list) else ():
+        for item in _objects(given):
             yield item.get("role", ""), item.get("content") or item.get("output") or item.get("arguments")
     elif dialect is Dialect.COMPLETIONS:
         prompt = body.get("prompt")
@@ -80,6 +80,10 @@ def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, 
     elif dialect is Dialect.EMBEDDINGS:
         given = body.get("input")
         yield "user", given if isinstance(given, str) else "\n".join(t for t in given or () if isinstance(t, str))
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
 
 def _content(content: Any, needs: set[str]) -> tuple[str, int]:
@@ -108,7 +112,7 @@ def _content(content: Any, needs: set[str]) -> tuple[str, int]:
 
 def _tools_tokens(client: ClientRequest, tools: list[Any]) -> int:
     """Tool definitions cost about a token per 4 bytes of their JSON; their share of the body is not dumped again but taken from its size."""
-    text_bytes = sum(len(t.get("description") or "") for t in tools if isinstance(t, dict))
+    text_bytes = sum(len(text) for t in _objects(tools) if isinstance(text := t.get("description"), str))
     return min(len(client.raw) // 4, 60 * len(tools) + text_bytes // 4)
 
 

@@ -13,7 +13,7 @@ from neuroroute.chain import stored
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
 from neuroroute.chain.shapes import check, kind_of
-from neuroroute.chain.steering import steering
+from neuroroute.chain.steering import header, steering
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest
 from neuroroute.core.types import ClientRequest, Dialect
@@ -90,7 +90,7 @@ def _client(call: Call, raw: bytes, body: dict[str, Any], stream: bool, chunks: 
         method=call.method,
         path=call.path,
         query=call.query,
-        headers={name: value for name in _TRAVELLING if (value := call.headers.get(name)) is not None},
+        headers={name: value for name in _TRAVELLING if (value := header(call.headers, name)) is not None},
         chunks=chunks,
         request_id=call.request_id,
     )

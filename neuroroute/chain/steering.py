@@ -14,9 +14,7 @@ _MAX_CHARS: Final = 4096
 def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
     """What headers and the body's `neuroroute` member ask of us; the body wins. Raises BadRequest naming the field."""
     asked = body.get("neuroroute")
-    policy = headers.get("x-neuroroute-policy")
-    cache = headers.get("x-neuroroute-cache")
-    tags = headers.get("x-neuroroute-tags")
+    policy, cache, tags = (header(headers, f"x-neuroroute-{name}") for name in ("policy", "cache", "tags"))
     if asked is None and policy is None and cache is None and tags is None:
         return NO_STEERING
     own: Mapping[str, Any] = asked or {}
@@ -41,6 +39,12 @@ def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
         explain=own.get("explain") is True,
         resumable=own.get("resumable") is True,
     )
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """The text of a header; bytes in it that are no UTF-8 become question marks."""
+    value = headers.get(name)
+    return value if value is None or value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 _STEERING_FIELDS: Final = frozenset(
