@@ -39,10 +39,9 @@ class HttpSource:
         length = self._request.content_length
         if length is not None and length > self._max_bytes:
             raise self._too_large()
-        content = self._request.content
-        if content.is_eof():  # the whole body came with the head: no clock, no wait
-            return await self._request.read()
         try:
+            if self._request.content.is_eof():  # the whole body came with the head: no clock, no wait
+                return await self._request.read()
             async with asyncio.timeout(self._timeout_s):
                 with _gone():
                     return await self._request.read()
@@ -51,7 +50,7 @@ class HttpSource:
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
         except web.RequestPayloadError as error:
-            raise BadRequest("The body of your request is broken or not encoded as its headers say.") from error
+            raise _broken() from error
 
     async def chunks(self) -> AsyncIterator[bytes]:
         seen = 0
@@ -62,6 +61,8 @@ class HttpSource:
                         chunk = await self._request.content.readany()
             except TimeoutError:
                 raise SlowBody(f"The body of your request paused for {self._timeout_s:g} s.") from None
+            except web.RequestPayloadError as error:
+                raise _broken() from error
             if not chunk:
                 return
             seen += len(chunk)
@@ -71,6 +72,10 @@ class HttpSource:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The body of your request is larger than the {self._max_bytes} bytes that this gateway accepts.")
+
+
+def _broken() -> BadRequest:
+    return BadRequest("The body of your request is broken or not encoded as its headers say.")
 
 
 class KeepAlive:
