@@ -34,6 +34,14 @@ async def rate_limit(call: Call, s: Services) -> None:
         call.slot = taken
 
 
+def release(call: Call) -> None:
+    """Give back what a call holds that asks no model and is not settled."""
+    if call.slot is not None:
+        call.slot.release()
+    if call.verdict is not None:
+        call.verdict.correct(0)
+
+
 def refusal(verdict: Verdict) -> RateLimited:
     """The error that a verdict of no becomes."""
     check = verdict.refused_by

@@ -5,8 +5,10 @@ from aiohttp import web
 from neuroroute.chain import conversation
 from neuroroute.chain.auth import auth
 from neuroroute.chain.parse import parse
-from neuroroute.chain.rate_limit import rate_limit
+from neuroroute.chain.rate_limit import rate_limit, release
+from neuroroute.chain.shapes import check
 from neuroroute.core import tokens
+from neuroroute.core.errors import Forbidden
 from neuroroute.core.types import ClientRequest, Dialect, Protocol
 from neuroroute.routing.catalog import is_auto
 from neuroroute.web.bodies import answer
@@ -21,12 +23,16 @@ async def count_tokens(request: web.Request) -> web.StreamResponse:
     await auth(call, s)
     await parse(call, s)
     assert call.client is not None and call.catalog is not None and call.principal is not None
-    name = call.requested_model
+    name, allowed = call.requested_model, call.principal.allowed_models
+    check({**call.client.body, "max_tokens": 1}, Dialect.MESSAGES)
     if not is_auto(name):
-        [target, *_] = call.catalog.find(name)
+        [target, *_] = call.catalog.find(name, allowed)
+        if not call.catalog.may_name(name, allowed):
+            raise Forbidden(f"This key may not use the model {name[:256]!r}.", param="model")
         if target.provider.protocol is Protocol.ANTHROPIC:
             again, sink = opened(request, Dialect.PASS, "/messages/count_tokens")  # aiohttp keeps the body that was read
             return await infer(request, again, sink)
     await rate_limit(call, s)
+    release(call)
     said = conversation.read(ClientRequest(Dialect.MESSAGES, call.client.raw, call.client.body))
     return answer({"input_tokens": tokens.scaled(name, said.prompt_tokens)})

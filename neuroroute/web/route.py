@@ -6,7 +6,7 @@ from neuroroute.chain.auth import auth
 from neuroroute.chain.classify import read
 from neuroroute.chain.parse import parse
 from neuroroute.chain.plan import plan
-from neuroroute.chain.rate_limit import rate_limit
+from neuroroute.chain.rate_limit import rate_limit, release
 from neuroroute.chain.replies import header_safe, router_of
 from neuroroute.core import jsonbytes
 from neuroroute.core.types import Dialect
@@ -26,10 +26,7 @@ async def route(request: web.Request) -> web.Response:
         read(call, s)
         plan(call, s)
     finally:
-        if call.slot is not None:
-            call.slot.release()
-        if call.verdict is not None:
-            call.verdict.correct(0)
+        release(call)
     assert call.decision is not None
     body = jsonbytes.dumps(explain.explain(call.decision, router_of(s)))
     headers = {"content-type": "application/json", "x-request-id": call.request_id, "x-neuroroute-route": header_safe(call.decision.reason)}
