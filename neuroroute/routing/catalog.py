@@ -143,6 +143,16 @@ class Catalog:
             return Policy(name, aim_of_dial(float(name)))
         return known
 
+    def baseline_of(self, name: str) -> Target | None:
+        """
+        What a call that asks for `name` would have cost without this gateway: the model itself where it is named, the baseline model where
+        the choice is ours (`auto`, an alias). None where no model's price can be held against it.
+        """
+        if is_auto(name) or name in self.aliases:
+            return self.baseline
+        entry = self.entry(name) or self.entry(name.removeprefix(_OWN))
+        return self.baseline if entry is None else entry.target
+
     def auto_names(self) -> tuple[str, ...]:
         return (AUTO, *(f"{AUTO}:{policy}" for policy in self.policies))
 

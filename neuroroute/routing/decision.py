@@ -87,7 +87,8 @@ class Candidate:
     One model's place in a decision.
 
     closed: the gates that closed it; empty = it passed all. score: its utility under the policy; admitted: within the policy's floors.
-    cost_nanousd is None where the price is not known. Figures of closed candidates are those of the same forecast.
+    cost_nanousd is None where the price is not known. Figures of closed candidates are those of the same forecast. learned: how many
+    observations count beside the prior in `quality`; refit: the version whose refit the prior is of, 0 = the catalogue's.
     """
 
     entry: Entry
@@ -98,6 +99,8 @@ class Candidate:
     closed: tuple[Gate, ...] = ()
     score: float = 0.0
     admitted: bool = False
+    learned: float = 0.0
+    refit: int = 0
 
     @property
     def target(self) -> Target:
@@ -115,7 +118,8 @@ class Decision:
 
     targets: in the order in which they are to be tried, never empty. policy, aim: empty where a model was named. reason: one short sentence.
     candidates: the open ones by rank, then the closed ones; of an alias its chain, not ranked; empty where a model was named.
-    baseline: what savings are counted against.
+    baseline: what savings are counted against. explored: the probability with which a call that tries another than the best chose this one,
+    among such calls; None = it does not. learned_version: of what was learned, 0 = nothing but counts on the catalogue's own priors.
     """
 
     requested: str
@@ -130,6 +134,9 @@ class Decision:
     classification: Classification | None = None
     catalog_version: str = ""
     max_output_tokens: int | None = None
+    thread: Thread = NEW_THREAD
+    explored: float | None = None
+    learned_version: int = 0
 
     @property
     def chosen(self) -> Target:

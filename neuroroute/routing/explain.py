@@ -45,6 +45,8 @@ def explain(decision: Decision, router: Mapping[str, Any] | None = None) -> dict
         "candidates": [_candidate(candidate, decision) for candidate in (*candidates, *closed)],
         "baseline": _name(decision.baseline),
         "catalog_version": decision.catalog_version,
+        "learned_version": decision.learned_version,
+        "explored": None if decision.explored is None else round(decision.explored, 4),
         "router": dict(router or {}),
     }
 
@@ -69,13 +71,20 @@ def _name(target: Target | None) -> str | None:
     return None if target is None else target.name
 
 
+def _source(candidate: Candidate) -> str:
+    """Where its quality is from: what was learned here before what is known from elsewhere."""
+    if candidate.learned > 0.0:
+        return f"learned (n={candidate.learned:.0f})" if candidate.learned >= 1.0 else "learned (n<1)"
+    return f"refit (version {candidate.refit})" if candidate.refit else candidate.entry.quality_source
+
+
 def _candidate(candidate: Candidate, decision: Decision) -> dict[str, Any]:
     return {
         "model": candidate.target.model.name,
         "provider": candidate.target.provider.name,
         "chosen": candidate.target is decision.chosen,
         "quality": round(candidate.quality, 4),
-        "quality_source": candidate.entry.quality_source,
+        "quality_source": _source(candidate),
         "expected_output_tokens": round(candidate.output_tokens),
         "expected_cost_usd": None if candidate.cost_nanousd is None else round(candidate.cost_nanousd / 1e9, 9),
         "expected_latency_ms": round(candidate.latency_ms),

@@ -24,7 +24,9 @@ UNKNOWN_QUALITY: Final = 0.5
 _LEAST_SHARE: Final = 0.08  # labels below this posterior are left out: they move P by less than 0.01 and cost time
 _EDGE: Final = 0.02  # no prior is surer than this
 _ALL: Final = len(LABELS)  # the place of `default` behind the labels
-_NAMES: Final = (*LABELS, "default")
+UNSURE: Final = "default"
+"""Stands in the place of a label where the classifier was not sure of one."""
+_NAMES: Final = (*LABELS, UNSURE)
 
 OUTPUT_TOKENS: Final[Mapping[str, int]] = {
     "code": 700, "math": 600, "reasoning": 700, "writing": 800, "roleplay": 350, "rewriting": 350, "summarization": 300,
@@ -41,8 +43,13 @@ def odds_against(quality: Mapping[str, float]) -> tuple[float, ...]:
     default = quality.get("default")
     if default is None:
         default = sum(quality.values()) / len(quality) if quality else UNKNOWN_QUALITY
-    inside = (min(max(quality.get(label, default), _EDGE), 1.0 - _EDGE) for label in (*LABELS, "default"))
-    return tuple((1.0 - q) / q for q in inside)
+    return tuple(odds_of(quality.get(label, default)) for label in _NAMES)
+
+
+def odds_of(quality: float) -> float:
+    """The odds against a success of this probability."""
+    inside = min(max(quality, _EDGE), 1.0 - _EDGE)
+    return (1.0 - inside) / inside
 
 
 @dataclass(frozen=True, slots=True)

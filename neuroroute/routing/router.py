@@ -9,6 +9,7 @@ A model that the client named is never replaced by another; only an alias or a r
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from random import Random
 from typing import Final
 
 from neuroroute.core import clock
@@ -16,8 +17,10 @@ from neuroroute.core.errors import BadRequest, Forbidden, Unavailable
 from neuroroute.core.types import Classification, Dialect, Target
 from neuroroute.routing.catalog import AUTO, Catalog, Policy, is_auto
 from neuroroute.routing.decision import Candidate, Decision, Gate, Question
+from neuroroute.routing.explore import explore
 from neuroroute.routing.forecast import Lengths
 from neuroroute.routing.health import Health
+from neuroroute.routing.posteriors import Posteriors
 from neuroroute.routing.rules import Facts, Rule, first_fit
 from neuroroute.routing.strategies import STRATEGIES, Field, Present, escalate, order, stick, weigh
 
@@ -31,11 +34,13 @@ _BOUND_GATES: Final = frozenset({Gate.ALLOW, Gate.DENY, Gate.PRICE, Gate.COST})
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """One per worker. mean_difficulty: per label, from the classifier."""
+    """One per worker. mean_difficulty: per label, from the classifier. posteriors: what was learned. chance: for what tries others."""
 
     health: Health
     lengths: Lengths = field(default_factory=Lengths)
     mean_difficulty: dict[str, float] = field(default_factory=dict)
+    posteriors: Posteriors = field(default_factory=Posteriors)
+    chance: Random = field(default_factory=Random)
     now_s: Callable[[], float] = clock.monotonic_s
     utcnow: Callable[[], datetime] = clock.utcnow
 
@@ -123,14 +128,15 @@ class Router:
             question.thread.cached_prefix_tokens,
         )
 
-    def _present(self) -> Present:
-        return Present(self.health, self.lengths, self.now_s(), self.mean_difficulty)
+    def present(self, catalog: Catalog) -> Present:
+        """What decisions read beside the catalogue and the call."""
+        return Present(self.health, self.lengths, self.now_s(), self.mean_difficulty, self.posteriors.tables(catalog))
 
     def _chain(
         self, chain: Sequence[Target], question: Question, seen: Classification, catalog: Catalog, reason: str, *, granted: bool = False
     ) -> Decision:
         """A named model, or of a chain those that can serve the call. granted: the key's list has the alias itself, so all of its chain."""
-        present = self._present()
+        present = self.present(catalog)
         bounds = question.bounds
         targets = tuple(chain)
         weighed: list[Candidate] = []
@@ -161,23 +167,28 @@ class Router:
             "",
             _plain(reason),
             candidates=tuple(weighed) if len(chain) > 1 else (),
-            baseline=catalog.baseline,
+            baseline=catalog.baseline_of(question.model),
             classification=seen,
             catalog_version=catalog.version,
             max_output_tokens=question.max_output_tokens,
+            learned_version=self.posteriors.version,
         )
 
     def _auto(self, question: Question, seen: Classification, catalog: Catalog, policy: Policy, rule: Rule | None) -> Decision:
-        present, what, aim = self._present(), self._field(question, seen, catalog, policy), policy.aim
+        present, what, aim = self.present(catalog), self._field(question, seen, catalog, policy), policy.aim
         weighed = weigh(catalog.candidates(what.kind), what, present)
         escalated = escalate(weighed, question.thread)
         ranked = order(weighed, aim, present)
         if not ranked or ranked[0].closed:
             raise _closed(ranked, question, self._soonest(ranked, present.now_s))
-        place = stick(ranked, question.thread, aim)
+        place, explored = stick(ranked, question.thread, aim), None
+        if self.posteriors.exploration > 0.0 and not question.thread.target and not present.health.avoids(present.now_s):
+            place, explored = explore(ranked, aim, self.posteriors.exploration, self.chance)
         if place:
             ranked.insert(0, ranked.pop(place))
-        why = "escalated, the last answer stalled" if escalated else "the conversation stays" if place else _why(policy, ranked[0])
+        kept = bool(place) and explored is None
+        why = "tries another" if explored is not None and place else _why(policy, ranked[0])
+        why = "escalated, the last answer stalled" if escalated else "the conversation stays" if kept else why
         label = "unsure" if seen.abstained else seen.label
         return Decision(
             question.model,
@@ -186,12 +197,15 @@ class Router:
             f"{_plain(policy.name)}: {label}, {why}",
             aim,
             tuple(ranked),
-            catalog.baseline,
+            catalog.baseline_of(question.model),
             rule.text if rule else "",
-            bool(place),
+            kept,
             seen,
             catalog.version,
             question.max_output_tokens,
+            question.thread,
+            explored,
+            self.posteriors.version,
         )
 
     def _soonest(self, candidates: Sequence[Candidate], now_s: float) -> float | None:

@@ -17,10 +17,11 @@ from neuroroute.routing.catalog import Entry
 from neuroroute.routing.decision import Bounds, Candidate, Gate, Thread
 from neuroroute.routing.forecast import Lengths, prompt_of
 from neuroroute.routing.health import Health, Latency
+from neuroroute.routing.posteriors import Taught, cell_of, place_of
 
 STRATEGIES: Final[Mapping[str, tuple[Aim, str]]] = {
     "cheap": (AIMS["cheap"], "least cost above the quality floor"),
-    "balanced": (AIMS["balanced"], "cheapest within 5% of the best"),
+    "balanced": (AIMS["balanced"], "most quality for its price"),
     "best": (AIMS["best"], "most quality"),
     "fast": (AIMS["fast"], "fastest above the quality floor"),
 }
@@ -34,12 +35,16 @@ _SOFT: Final = frozenset({"tools", "json_schema", "reasoning"})
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What changes from call to call without anybody's doing: health, lengths, the clock, and what the classifier takes as mean difficulty."""
+    """
+    What changes from call to call without anybody's doing: health, lengths, the clock, what the classifier takes as mean difficulty, and what
+    was learned, by `Target.name`.
+    """
 
     health: Health
     lengths: Lengths
     now_s: float
     mean_difficulty: Mapping[str, float] = field(default_factory=dict)
+    learned: Mapping[str, Taught] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,10 @@ def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candi
     usual_tokens, ratio = present.lengths.of_label(seen.label), present.lengths.ratio
     glance, now_s, kind = present.health.glance, present.now_s, what.kind
     asked_tokens = math.inf if asked is None else asked
-    listed = what.listed
+    listed, learned, tercile, label = what.listed, present.learned, 0, 0
+    if learned:
+        cell = cell_of("", seen, present.mean_difficulty)
+        tercile, label = cell.tercile, place_of(cell.label)
     least_quality = -1.0 if bounds.quality_floor is None else bounds.quality_floor
     most_cost = math.inf if bounds.max_cost_usd is None else bounds.max_cost_usd * 1e9
     costly = 0.0 if bounds.max_cost_usd is None else math.inf  # what an unknown price is taken for where money is bounded
@@ -85,6 +93,9 @@ def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candi
     weighed: list[Candidate] = []
     for entry in entries:
         key, against, abilities, window, most, rates, reasoning, ttft_ms, pace = entry.card
+        taught = learned.get(key) if learned else None
+        if taught is not None:
+            against = taught.against[tercile]
         quality = 0.0
         for place, share, shift in shares:
             quality += share / (1.0 + shift * against[place])
@@ -101,6 +112,8 @@ def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candi
         if live is not None:
             ttft_ms, pace = live.ttft_ms or ttft_ms, live.tokens_per_s or pace
         candidate = Candidate(entry, quality, output, cost, ttft_ms + 1000.0 * output / pace)
+        if taught is not None:
+            candidate.learned, candidate.refit = taught.seen[tercile][label], taught.refit[label]
         if (
             always
             or (listed is not None and key not in listed)

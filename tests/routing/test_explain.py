@@ -35,11 +35,11 @@ def decided(policy: str, router: Router | None = None):  # type: ignore[no-untyp
 
 def test_everything_is_there_and_is_json() -> None:
     shown = loads(dumps(explain(decided("balanced"), {"version": "7", "metrics": {"apgr": 0.6}})))
-    assert (shown["model"], shown["provider"], shown["policy"], shown["requested_model"]) == ("large", "one", "balanced", "auto:balanced")
+    assert (shown["model"], shown["provider"], shown["policy"], shown["requested_model"]) == ("middle", "one", "balanced", "auto:balanced")
     assert shown["classification"]["label"] == "code" and len(shown["classification"]["posterior"]) == 3
     assert sum(shown["classification"]["posterior"].values()) <= 1.0
     assert shown["gates"]["closed"] == {"one/down": ["health"], "one/blind": ["tools"]}
-    assert shown["gates"]["passed"][0] == "one/large" and len(shown["gates"]["passed"]) == 4
+    assert shown["gates"]["passed"][0] == "one/middle" and len(shown["gates"]["passed"]) == 4
     assert shown["fallbacks"] == shown["gates"]["passed"][1:]
     assert [one["chosen"] for one in shown["candidates"]] == [True, False, False, False, False, False]
     by_name = {one["model"]: one for one in shown["candidates"]}

@@ -218,7 +218,7 @@ def test_a_conversation_stays_and_a_stalled_one_moves_up() -> None:
 
 
 def test_reasons_say_what_happened_and_fit_a_header() -> None:
-    assert ask("auto", seen(abstained=True)).reason == "balanced: unsure, cheapest within 5% of the best"
+    assert ask("auto", seen(abstained=True)).reason == "balanced: unsure, most quality for its price"
     assert "none reaches 0.60" in ask("auto:cheap", seen(difficulty=1.0)).reason
     odd = catalog_of(aliases={"schnell\r\nx: é": ["small"]})
     reason = ask("schnell\r\nx: é", catalog=odd).reason

@@ -108,14 +108,18 @@ def test_best_takes_the_most_quality(models: list[DeclaredModel], prompt: Classi
 
 @PROPERTY
 @given(offers(priced=True), prompts())
-def test_balanced_takes_the_cheapest_within_5_percent_of_the_best(models: list[DeclaredModel], prompt: Classification) -> None:
+def test_balanced_gives_up_quality_only_for_its_price(models: list[DeclaredModel], prompt: Classification) -> None:
     result = [candidate for candidate in ranked(models, Field(prompt, Bounds()), "balanced") if not candidate.closed]
     assume(result)
     best = max(result, key=lambda candidate: candidate.quality)
-    near = [candidate for candidate in result if candidate.quality >= 0.95 * best.quality]
-    assert result[0].quality >= 0.95 * best.quality
-    cheapest = min(candidate.cost_nanousd or 0.0 for candidate in near)
-    assert (result[0].cost_nanousd or 0.0) <= cheapest + 0.02 * (best.cost_nanousd or 0.0) or _capped(result, best)
+    price = AIMS["balanced"].cost_weight
+    assert AIMS["balanced"] == aim_of_dial(5)
+    assert result[0].quality >= best.quality - price, "not even a free model may promise less"
+    for other in result:
+        saved = min((other.cost_nanousd or 0.0) / (best.cost_nanousd or 1.0), 100.0) - (result[0].cost_nanousd or 0.0) / (
+            best.cost_nanousd or 1.0
+        )
+        assert result[0].quality - other.quality >= -price * saved - 1e-9
 
 
 @PROPERTY
