@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
-from neuroroute.core.errors import NotFound
+from neuroroute.core.errors import Conflict, NotFound
 from neuroroute.core.ids import new_id
 from neuroroute.core.types import Limits, Role
 from neuroroute.store.columns import Budget, Where, budget_json, budget_of, count, like, limits_json, limits_of
@@ -32,7 +32,7 @@ EACH: Final = "SELECT 1 FROM api_keys /*where*/"
 UPDATE: Final = """
 UPDATE api_keys SET user_id = $2, name = $3, allowed_models = $4, limits = $5, budget = $6, expires_at = $7, tags = $8, status = $9,
     on_disconnect = $10, updated_at = $11
-WHERE id = $1
+WHERE id = $1 AND ($12::timestamptz IS NULL OR updated_at = $12)
 """
 REVOKE: Final = """
 UPDATE api_keys SET status = 'revoked', previous_digest = NULL, previous_until = NULL, updated_at = $2 WHERE id = $1 AND status = 'active'
@@ -155,14 +155,16 @@ class ApiKeys:
         rows = await self._database.fetch(sql, *args)
         return [_of(row) for row in rows], await count(self._database, where, EACH)
 
-    async def update(self, key: ApiKey) -> ApiKey:
+    async def update(self, key: ApiKey, *, seen: datetime | None = None) -> ApiKey:
         """
-        Write all of `key` but its times and its secret.
+        Write all of `key` but its times and its secret. seen: the `updated_at` that the change is based on; None = whatever is there.
 
-        Raises: NotFound, StillReferenced
+        Raises: NotFound, StillReferenced; Conflict where it was changed since `seen`.
         """
         now = utcnow()
-        if not await self._database.execute(UPDATE, *_values(key), now):
+        if not await self._database.execute(UPDATE, *_values(key), now, seen):
+            if seen is not None and await self.get(key.id) is not None:
+                raise Conflict("Somebody else changed this key just now: read it again.")
             raise _unknown(key.id)
         return replace(key, updated_at=now)
 

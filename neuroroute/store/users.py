@@ -31,7 +31,7 @@ EACH: Final = "SELECT 1 FROM users /*where*/"
 UPDATE: Final = """
 WITH admins AS MATERIALIZED (SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY id FOR UPDATE)
 UPDATE users SET name = $2, email = $3, role = $4, status = $5, limits = $6, budget = $7, updated_at = $8
-WHERE id = $1 AND (
+WHERE id = $1 AND ($9::timestamptz IS NULL OR updated_at = $9) AND (
     ($4 = 'admin' AND $5 = 'active')
     OR EXISTS (SELECT FROM admins WHERE admins.id <> $1)
     OR NOT EXISTS (SELECT FROM admins WHERE admins.id = $1)
@@ -101,16 +101,16 @@ class Users:
         rows = await self._database.fetch(sql, *args)
         return [_of(row) for row in rows], await count(self._database, where, EACH)
 
-    async def update(self, user: User) -> User:
+    async def update(self, user: User, *, seen: datetime | None = None) -> User:
         """
-        Write all of `user` but its times.
+        Write all of `user` but its times. seen: the `updated_at` that the change is based on; None = whatever is there.
 
-        Raises: NotFound, LastAdmin, Duplicate where the email is taken.
+        Raises: NotFound, LastAdmin, Duplicate where the email is taken; Conflict where it was changed since `seen`.
         """
         now = utcnow()
         changed = replace(user, email=_email(user.email), updated_at=now)
-        if not await self._database.execute(UPDATE, *_values(changed), now):
-            await self._refused(user.id)
+        if not await self._database.execute(UPDATE, *_values(changed), now, seen):
+            await self._refused(user.id, seen)
         return changed
 
     async def delete(self, user_id: str) -> None:
@@ -122,9 +122,12 @@ class Users:
         if not await self._database.execute(DELETE, user_id):
             await self._refused(user_id)
 
-    async def _refused(self, user_id: str) -> None:
-        if await self.get(user_id) is None:
+    async def _refused(self, user_id: str, seen: datetime | None = None) -> None:
+        user = await self.get(user_id)
+        if user is None:
             raise NotFound(f"There is no user '{user_id}'.")
+        if seen is not None and user.updated_at != seen:
+            raise Conflict("Somebody else changed this user just now: read it again.")
         raise LastAdmin
 
 

@@ -111,7 +111,7 @@ async def update_key(request: web.Request) -> web.Response:
         on_disconnect=body.on_disconnect or key.on_disconnect,
     )
     async with request.app[DATABASE].transaction() as change:
-        changed = await ApiKeys(change).update(changed)
+        changed = await ApiKeys(change).update(changed, seen=key.updated_at)
         await keys.note(change, actor(request, principal), "api_key.update", key.id, before=key_facts(key), after=key_facts(changed))
     return answer(shown(changed))
 

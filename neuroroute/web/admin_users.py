@@ -75,7 +75,7 @@ async def updated(request: web.Request, principal: Principal, user: User, body: 
         budget=(body.budget.budget() if body.budget is not None else None) if "budget" in sent else user.budget,
     )
     async with request.app[DATABASE].transaction() as change:
-        changed = await Users(change).update(changed)
+        changed = await Users(change).update(changed, seen=user.updated_at)
         await note(change, actor(request, principal), "user.update", user.id, before=user_facts(user), after=user_facts(changed))
     return changed
 
