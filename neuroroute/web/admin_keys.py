@@ -1,7 +1,8 @@
 """
 /admin/api-keys: what clients call with.
 
-Admins manage all keys, viewers see them, users see and manage their own. A key that a user makes is never wider than the one it was made with.
+Admins manage all keys, viewers see them, users see and manage their own. Nobody gets further by a key than with the one they call with: what a user
+makes or rotates is never wider, and limits are not had anew by another key.
 """
 
 from dataclasses import replace
@@ -61,20 +62,23 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
     if principal.role is Role.VIEWER:
         raise Forbidden("A viewer's key changes nothing.")
     if principal.role is Role.ADMIN:
-        user_id = body.user_id or principal.user_id
+        user_id, expires_at = body.user_id or principal.user_id, body.expires_at
         if await Users(database).get(user_id) is None:
             raise BadRequest(f"There is no user '{user_id}'.", param="user_id")
         limits = body.limits.limits() if body.limits is not None else Limits()
         budget = body.budget.budget() if body.budget is not None else None
         models = body.allowed_models
     else:
-        own = await ApiKeys(database).get(principal.key_id)
+        own = await _own(request, principal)
         if body.user_id not in (None, principal.user_id):
             raise Forbidden("Users make keys for themselves only.", param="user_id")
-        if own is None or body.limits is not None or body.budget is not None:
-            raise Forbidden("Limits and budgets are set by admins; your new key has those of the key you call with.", param="limits")
+        if body.limits is not None or body.budget is not None:
+            raise Forbidden("Limits and budgets are set by admins.", param="limits" if body.limits is not None else "budget")
+        if own.limits != Limits() or own.budget is not None:
+            raise Forbidden("The key that you call with has limits of its own, so it makes no further keys: ask an admin.")
         user_id, limits, budget, models = own.user_id, own.limits, own.budget, _narrowed(body.allowed_models, own)
-    if body.expires_at is not None and body.expires_at <= utcnow():
+        expires_at = min((moment for moment in (body.expires_at, own.expires_at) if moment is not None), default=None)
+    if expires_at is not None and expires_at <= utcnow():
         raise BadRequest("expires_at: must lie in the future", param="expires_at")
     return await keys.create_key(
         database,
@@ -83,7 +87,7 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
         allowed_models=models,
         limits=limits,
         budget=budget,
-        expires_at=body.expires_at,
+        expires_at=expires_at,
         tags=body.tags,
         on_disconnect=body.on_disconnect,
         actor=actor(request, principal),
@@ -121,6 +125,8 @@ async def rotate_key(request: web.Request) -> web.Response:
     principal = await _changer(request)
     body = await read_body(request, KeyRotate, optional=True)
     key = await found(request, principal)
+    if principal.role is not Role.ADMIN and key.id != principal.key_id and _bounded(await _own(request, principal)):
+        raise Forbidden("The key that you call with is bounded, so it rotates itself alone: ask an admin.")
     made = await keys.rotate_key(request.app[DATABASE], key.id, overlap=timedelta(seconds=body.overlap_s), actor=actor(request, principal))
     return answer({**shown(made.key), "key": made.secret})
 
@@ -148,6 +154,18 @@ async def found(request: web.Request, principal: Principal) -> ApiKey:
     if key is None or (principal.role is Role.USER and key.user_id != principal.user_id):
         raise NotFound(f"There is no API key '{key_id}'.", param="id")
     return key
+
+
+async def _own(request: web.Request, principal: Principal) -> ApiKey:
+    """The key that is called with."""
+    own = await ApiKeys(request.app[DATABASE]).get(principal.key_id)
+    if own is None:
+        raise Forbidden("The key that you call with does not exist any more.")
+    return own
+
+
+def _bounded(key: ApiKey) -> bool:
+    return key.allowed_models is not None or key.limits != Limits() or key.budget is not None or key.expires_at is not None
 
 
 def _narrowed(wanted: list[str] | None, own: ApiKey) -> list[str] | None:
