@@ -14,7 +14,8 @@ joins them in `chain`.
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base relay chat_to_anthropic ... and the only door to the network: transport (lane, demo, discovery)
     routing    which model: facts catalog build offers | decision rules forecast strategies router explain | health | refresh
-    classifier what kind of prompt: features lexicon language model table labels | train evaluate | corpus, weights
+    classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data augment
+               measure metrics many card chart | corpus, weights
     limits     may it go on: rate (window, leases, share) concurrency budget
     caching    was it answered before: keys policy responses
     accounting what did it cost: cost ledger journal flusher recovery
