@@ -27,9 +27,6 @@ app.add_typer(users.app, name="users")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.add_typer(migrate.app, name="migrate")
-app.command("launch", context_settings={"ignore_unknown_options": True})(launch.launch)
-app.command("route")(route.route)
-app.command("usage")(usage.usage)
 
 
 @app.callback(invoke_without_command=True)
@@ -63,6 +60,11 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
     from neuroroute.cli.doctor import examine
 
     raise typer.Exit(examine(load(), as_json=json))
+
+
+app.command("launch", context_settings={"ignore_unknown_options": True})(launch.launch)
+app.command("route")(route.route)
+app.command("usage")(usage.usage)
 
 
 def main() -> int:

@@ -1,5 +1,5 @@
 """
-The generated parts of the documents: the tables of settings and metrics in README.md, and deploy/env.example.
+The generated parts of the documents: the tables of settings, metrics and commands in README.md, and deploy/env.example.
 
 `--check` only looks whether they are up to date.
 """
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from neuroroute.core.settings import Entry, table
 from neuroroute.telemetry.metrics import METRICS
@@ -32,6 +33,35 @@ def metrics_markdown() -> str:
         name = f"{metric.name}_total" if metric.kind == "counter" else metric.name
         lines.append(f"| `{name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help.replace('|', '&#124;')} |")
     return "\n".join(lines) + "\n"
+
+
+def commands_markdown() -> str:
+    """The verbs of the command line as a table, each with what its own help says first."""
+    from typer.main import get_command
+
+    from neuroroute.cli import app
+
+    lines = ["| command | what it does |", "|---|---|"]
+    lines += [f"| `{name}` | {text.replace('|', '&#124;')} |" for name, text in _verbs("neuroroute", get_command(app))]
+    return "\n".join(lines) + "\n"
+
+
+def _verbs(name: str, command: Any) -> Iterator[tuple[str, str]]:
+    """(as it is typed, first line of its help) of a command, or of all below it."""
+    below = dict(getattr(command, "commands", {}))
+    if not below or getattr(command, "invoke_without_command", False):
+        words = [word for parameter in command.params if (word := _argument(parameter))]
+        if name != "neuroroute":
+            yield " ".join([name, *words]), (command.help or "").strip().splitlines()[0]
+    for verb, found in below.items():
+        yield from _verbs(f"{name} {verb}", found)
+
+
+def _argument(parameter: Any) -> str:
+    if parameter.param_type_name != "argument":
+        return ""
+    word = str(parameter.name).upper()
+    return word if parameter.required else f"[{word}]"
 
 
 def _between(text: str, name: str, fresh: str) -> str:
@@ -63,7 +93,8 @@ def documents() -> Iterator[tuple[Path, str]]:
     """Each document that has generated parts, and its text as it should be."""
     readme = ROOT / "README.md"
     text = _between(readme.read_text(encoding="utf-8"), "settings", settings_markdown())
-    yield readme, _between(text, "metrics", metrics_markdown())
+    text = _between(text, "metrics", metrics_markdown())
+    yield readme, _between(text, "commands", commands_markdown())
     yield ROOT / "deploy" / "env.example", env_example()
 
 
