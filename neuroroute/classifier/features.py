@@ -16,7 +16,7 @@ from neuroroute.classifier.lexicon import concepts
 
 HEAD_CHARS: Final = 800
 TAIL_CHARS: Final = 400
-FORM_CHARS: Final = 600
+FORM_CHARS: Final = 400
 """How much of the window the regular expressions of the form see: they cost more than the words."""
 FIRST_WORDS: Final = 6
 LAST_WORDS: Final = 4

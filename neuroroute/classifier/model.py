@@ -16,6 +16,8 @@ from neuroroute.classifier.table import LANE_BITS, OFFSET, Table, unpack
 from neuroroute.core.jsonbytes import loads
 
 REASONS: Final = 4
+LEAST_REASON: Final = 12
+"""Of 127: features of less weight are not worth naming."""
 _ABSENT: Final = ":0"
 """A form that is not there convinces nobody as a reason."""
 
@@ -126,8 +128,8 @@ def _softmax(scores: list[float], temperature: float, floor: float) -> tuple[flo
 
 def _reasons(found: list[tuple[int, str]], head: int) -> tuple[str, ...]:
     shift = head * LANE_BITS
-    weighed = nlargest(REASONS, [((row >> shift) & 0xFF, name) for row, name in found if name[-2:] != _ABSENT])
-    return tuple([_readable(name) for weight, name in weighed if weight > OFFSET])
+    strong = [(weight, name) for row, name in found if (weight := (row >> shift) & 0xFF) > OFFSET + LEAST_REASON and name[-2:] != _ABSENT]
+    return tuple([_readable(name) for _, name in nlargest(REASONS, strong)])
 
 
 def _readable(name: str) -> str:
