@@ -48,7 +48,8 @@ _OVERFLOW: Final = re.compile(
     r"|tokens exceed the configured limit|exceeds? the (?:model's )?(?:maximum )?(?:number of )?(?:input )?tokens"
 )
 _OVERFLOW_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "string_above_max_length"})
-_OVERFLOW_PHRASES: Final = ("prompt is too long", "Input tokens exceed the configured limit", "exceeds the context window")
+_OVERFLOW_PHRASE: Final = "prompt is too long"
+"""The one phrase that all know: ChatOpenAI, ChatAnthropic and coding agents."""
 _DENIED_CODES: Final = frozenset({"invalid_api_key", "authentication_error", "account_deactivated", "billing_not_active", "billing_error"})
 _OUR_ACCOUNT: Final = re.compile(r"credit balance is too low|api key not valid|incorrect api key|invalid api key|billing hard limit")
 _MODEL_GONE: Final = re.compile(r"\bmodels?\b")
@@ -147,8 +148,8 @@ def _overflow(message: str, code: str | None) -> tuple[str, bool]:
     """The message with the phrase by which LangChain and coding agents know a context overflow, and whether it is one."""
     if code not in _OVERFLOW_CODES and not _OVERFLOW.search(message.lower()):
         return message, False
-    if not any(phrase in message for phrase in _OVERFLOW_PHRASES):
-        message = f"{message[: MAX_MESSAGE_CHARS - 70]} (prompt is too long: the input exceeds the context window)".strip()
+    if _OVERFLOW_PHRASE not in message:
+        message = f"{message[: MAX_MESSAGE_CHARS - 70]} ({_OVERFLOW_PHRASE}: the input exceeds the context window)".strip()
     return message, True
 
 

@@ -310,6 +310,9 @@ def messages(seen: Seen) -> Step:
     last = {"role": "tool", "content": results[0].get("content")} if results else turn
     tools = [{"name": tool["name"], "parameters": tool.get("input_schema")} for tool in body.get("tools") or []]
     text, calls, finish = _reply([last], tools, _choice(body.get("tool_choice")))
+    schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
+    if schema is not None:
+        text, calls, finish = dumps(instance(schema)).decode(), [], "stop"
     words = text.split(" ")
     if len(words) > body["max_tokens"]:
         text, finish = " ".join(words[: body["max_tokens"]]), "length"
