@@ -7,8 +7,8 @@ joins them in `chain`.
     cli        the commands: serve, migrate, keys, users, models, config, route, doctor, docs (out: how they print)
     serve      run a process: run, process, worker, supervisor, listener, database, banner
     app        the composition root: Settings -> Services -> web.Application
-    web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink state lifecycle identity paths bodies |
-               inference count_tokens stored prompt route models admin_users admin_keys schemas ops openapi
+    web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink state lifecycle identity bodies |
+               peers paths cors | inference count_tokens stored prompt route models admin_users admin_keys schemas ops openapi
     chain      the life of a call: life (READ FIRST) call services | auth parse rate_limit cache classify plan dispatch settle, one stage each |
                shapes steering conversation meter stored replies limit_rules offer
     access     whose key is it: keyring snapshot keys

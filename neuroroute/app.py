@@ -43,6 +43,7 @@ from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import Usage
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.telemetry.shared import METRICS_FOLDER, Shared
+from neuroroute.web import cors
 from neuroroute.web.errors import errors
 from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.openapi import DOCUMENT, dumped
@@ -92,6 +93,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[OFFER], app[RELOAD] = offer, reload
     app[JOBS] = _jobs(app, file)
     services.metrics.source(lambda: list(readings(services, database)))
+    cors.allow(app, settings.cors_origins)
     offer.on_swap = lambda catalog: services.health.keep(frozenset(entry.key for entry in catalog.entries.values()))
     routes = table(settings)
     app[DOCUMENT] = dumped(routes, settings)
