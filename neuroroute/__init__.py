@@ -4,28 +4,37 @@ NeuroRoute: an OpenAI-compatible proxy that sends each request to the model that
 THE MAP. A floor imports only floors below it; packages on one floor do not know each other; what they share stands in `core`, and what
 joins them in `chain`.
 
-    cli        the commands: serve, migrate, keys, users, models, config, route, doctor, docs (out: how they print)
-    serve      run a process: run, process, worker, supervisor, listener, database, banner
+    __main__   `python -m neuroroute`, and the worker of a supervisor
+    cli        the commands: keys users models config migrate doctor usage launch (coding tools) route (offline expect), docs (the README's
+               tables) | out: how they print
+    serve      run a process: run process worker supervisor listener database banner
     app        the composition root: Settings -> Services -> web.Application
-    web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink state lifecycle identity bodies |
-               peers paths cors | inference count_tokens stored prompt route models admin_users admin_keys schemas ops openapi
-    chain      the life of a call: life (READ FIRST) call services | auth parse rate_limit cache classify plan dispatch settle, one stage each |
-               shapes steering conversation meter stored replies limit_rules offer
+    web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink state lifecycle identity
+               bodies peers paths cors | inference streams stored count_tokens prompt route models usage | admin_users admin_keys schemas |
+               session dashboard dashboard_keys dashboard_tools pages pages_chart | ops openapi
+    chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
+               dispatch settle | shapes steering conversation replies stored tapes (resumable) flight (joined) meter gauges allowance |
+               limit_rules budget_rules offer
     access     whose key is it: keyring snapshot keys
-    adapters   between dialects: base relay chat_to_anthropic ... and the only door to the network: transport (lane, demo, discovery)
-    routing    which model: facts catalog build offers | decision rules forecast strategies router explain | health | refresh
-    classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data augment
-               measure metrics many card chart | corpus, weights
-    limits     may it go on: rate (window, leases, share) concurrency budget
-    caching    was it answered before: keys policy responses
-    accounting what did it cost: cost ledger journal flusher recovery
+    adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages anthropic_answers),
+               over_chat: messages_to_openai (messages_answers) responses_to_chat (responses_answers responses_items) completions_to_chat |
+               streams template refusals families tokens_used stops naming upstream shapes | the network: transport, lane (lane_base
+               lane_connection lane_coding), discovery, demo (demo_text demo_schema)
+    routing    which model: facts catalog build offers | decision rules forecast strategies router threads explain | health | what is
+               learned: evidence posteriors explore trail replay | refresh priors (made by hand)
+    classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data
+               augment measure metrics many card chart | corpus, weights
+    limits     may it go on: rate window concurrency queue | budget account | the common store: leases share book neighbours
+    caching    was it answered before: keys policy responses forms
+    accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared
-    store      the tables and Redis: postgres embedded migrate | users api_keys usage responses ... | kv kv_memory kv_redis
-    core       errors types settings config jsonbytes sse tokens value clock ids log tasks
+    store      the tables: postgres embedded embedded_install migrate columns | users api_keys sessions usage budgets responses feedback
+               learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
+    core       errors types settings config jsonbytes sse tokens money value clock ids log tasks
 
 The life of a call (chain.life):
 
-    auth -> parse -> rate_limit -> (cache hit? answer) -> classify -> plan -> dispatch -> sink -> settle
+    auth -> parse -> rate_limit -> (cache hit? answer) -> classify -> plan -> reserve -> dispatch -> sink -> settle
 """
 
 __version__ = "0.1.0"
