@@ -22,7 +22,9 @@ def test_the_form_tells_the_kind(text: str, kind: str) -> None:
 
 
 def test_the_measures_are_as_many_as_their_names_and_count_what_they_say() -> None:
-    found = dict(zip(MEASURES, measures("Ann pays $3.50 for each of 4 pens, twice as much as Bob. If she has $20, how much is left?"), strict=True))
+    found = dict(
+        zip(MEASURES, measures("Ann pays $3.50 for each of 4 pens, twice as much as Bob. If she has $20, how much is left?"), strict=True)
+    )
     assert (found["dollars"], found["each"], found["multiples"], found["if"], found["fractions"]) == (2.0, 1.0, 1.0, 1.0, 1.0)
     assert len(measures("")) == len(MEASURES)
 

@@ -95,3 +95,22 @@ def test_messy_copies_differ_and_are_the_same_for_the_same_dice() -> None:
 
 def test_the_packages_own_prompts_have_known_labels() -> None:
     assert {example.label for example in data.read_corpus()} <= set(LABELS)
+
+
+def test_the_packaged_card_prints_and_draws_without_the_data(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    from neuroroute.classifier import evaluate
+
+    assert evaluate.main(["--card-only", "--pictures", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "balanced:" in printed
+    assert "known weaknesses:" in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["llmrouter.svg", "mmlu_pro.svg"]
+
+
+def test_on_measured_answers_no_dial_setting_is_worse_than_the_straight_line_and_balanced_saves_half() -> None:
+    from neuroroute.classifier import Classifier
+
+    for name, entry in Classifier.load().card["metrics"]["many_models"].items():
+        assert min(point["above_line"] for point in entry["dial"].values()) > -0.001, name
+        assert entry["balanced"]["quality_share"] >= 0.95, name
+        assert entry["balanced"]["cost_share"] <= 0.5, name
