@@ -62,6 +62,7 @@ BALANCED: Final = Aim(quality_weight=1.0, cost_weight=_DIAL_MIDDLE_COST_WEIGHT)
 AIMS: Final[dict[str, Aim]] = {"best": BEST, "balanced": BALANCED, "cheap": CHEAP, "fast": FAST}
 
 DIAL_MAX: Final = 10.0
+_DIAL_END_COST_WEIGHT: Final = 1000.0
 
 
 def aim_of_dial(dial: float) -> Aim:
@@ -73,10 +74,11 @@ def aim_of_dial(dial: float) -> Aim:
     """
     turn = min(max(dial, 0.0), DIAL_MAX) / DIAL_MAX
     if turn <= 0.0:
-        return Aim(quality_weight=0.001, cost_weight=1.0)
+        return Aim(quality_weight=1.0 / _DIAL_END_COST_WEIGHT, cost_weight=1.0)
     if turn >= 1.0:
         return BEST
-    return Aim(quality_weight=1.0, cost_weight=_DIAL_MIDDLE_COST_WEIGHT * (1.0 - turn) ** 2 / turn**2)
+    price = _DIAL_MIDDLE_COST_WEIGHT * (1.0 - turn) ** 2 / turn**2
+    return Aim(quality_weight=1.0, cost_weight=min(max(price, BEST.cost_weight), _DIAL_END_COST_WEIGHT))  # no setting is beyond the ends
 
 
 def rank(offers: Sequence[Offer], aim: Aim) -> list[Score]:

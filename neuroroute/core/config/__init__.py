@@ -6,6 +6,7 @@ Configuration: what is offered to clients, and how it is routed; from a YAML fil
 """
 
 from neuroroute.core.config.layers import Effective, build, effective, from_environment
+from neuroroute.core.config.learning import JudgeConfig, LearningConfig
 from neuroroute.core.config.models import (
     AlertConfig,
     CacheConfig,
@@ -31,7 +32,9 @@ __all__ = [
     "ConfigFaulty",
     "ConfigFile",
     "Effective",
+    "JudgeConfig",
     "Layer",
+    "LearningConfig",
     "LimitsConfig",
     "ModelConfig",
     "PolicyConfig",

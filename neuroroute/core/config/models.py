@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from neuroroute.core.config.learning import LearningConfig
 from neuroroute.core.types import Dialect, Limits, Price, Protocol, Timeouts
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -162,6 +163,7 @@ class RoutingConfig(_Part):
     )
     rules: tuple[RuleConfig, ...] = ()
     default_provider: Name | None = Field(default=None, description="where calls go that name no model; default: the first provider")
+    learning: LearningConfig = Field(default=LearningConfig(), description="how far feedback and outcomes may change what is expected of models")
 
 
 class SemanticConfig(_Part):

@@ -1,0 +1,169 @@
+"""
+What an answer says of the model that gave it: opinions, and what can be seen in the answer and after it.
+
+An opinion counts as its score. A complaint (a refusal, an answer cut at the model's own limit, the same question again, a client that leaves in
+the middle) is a weak sign, and its absence a weaker one. Both are weighed by Bayes' rule against what is expected of the model: a bad answer
+draws LIKELIER times as many complaints as a good one, and the running share of complaints among all answers says how many that is. So a model
+that draws as many complaints as its quality lets expect stays where it is, however many answers it gives and however patient its users are.
+An answer that breaks the schema it was asked to keep is plainly bad.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from neuroroute.store.learned import Counts
+
+LIKELIER: Final = 6.0
+"""How many times as many complaints a bad answer draws. Guess."""
+COMPLAINTS: Final = 0.04
+"""Their share among all answers, until this worker saw some. Guess."""
+_STRENGTH: Final = 200.0  # what that guess is worth in answers
+_MEMORY: Final = 5000.0  # answers over which the running shares reach
+_MOST_COMPLAINTS: Final = 0.9  # no bad answer draws one more surely than this
+
+
+class Signal(StrEnum):
+    """What went wrong with an answer, the plainest first."""
+
+    BROKEN = "broken_schema"  # it does not keep the JSON schema that was asked for
+    REFUSED = "refused"
+    TRUNCATED = "truncated"  # it ended at the model's own limit, not at the client's
+    LEFT = "left"  # the client went away in the middle of it
+    RETRIED = "retried"  # the same question came again within a minute
+
+
+NOTHING: Final = Counts(0.0, 0.0)
+
+
+def opinion(score: float) -> Counts:
+    """What a score of -1..1 counts."""
+    return Counts(max(score, 0.0), max(-score, 0.0))
+
+
+@dataclass(slots=True)
+class Complaints:
+    """The running share of complaints in this worker, and what one more answer with or without one counts."""
+
+    _answers: float = _STRENGTH
+    _complaints: float = _STRENGTH * COMPLAINTS
+    _quality: float = _STRENGTH * 0.75
+
+    def weigh(self, quality: float, signal: Signal | None) -> Counts:
+        """An answer of a model from which `quality` was expected."""
+        counts = self._counts(quality, complaint=signal is not None and signal is not Signal.BROKEN)
+        self._answers += 1.0
+        self._quality += quality
+        self._complaints += signal is not None
+        if self._answers > _MEMORY:
+            self._answers, self._complaints, self._quality = self._answers / 2, self._complaints / 2, self._quality / 2
+        return Counts(0.0, 1.0) if signal is Signal.BROKEN else counts
+
+    def late(self, quality: float) -> Counts:
+        """A complaint of an answer that was weighed before: what to add now."""
+        before, after = self._counts(quality, complaint=False), self._counts(quality, complaint=True)
+        self._complaints += 1.0
+        return Counts(after.good - before.good, after.bad - before.bad)
+
+    def _counts(self, quality: float, *, complaint: bool) -> Counts:
+        expected = min(max(quality, 0.02), 0.98)
+        mean = self._quality / self._answers
+        of_good = self._complaints / self._answers / (mean + LIKELIER * (1.0 - mean))
+        of_bad = min(LIKELIER * of_good, _MOST_COMPLAINTS)
+        if complaint:
+            good = expected * of_good / (expected * of_good + (1.0 - expected) * of_bad)
+            return Counts(0.0, (expected - good) / expected)
+        good = expected * (1.0 - of_good) / (expected * (1.0 - of_good) + (1.0 - expected) * (1.0 - of_bad))
+        return Counts((good - expected) / (1.0 - expected), 0.0)
+
+
+_REFUSAL: Final = re.compile(
+    r"(?:i['’]?m (?:really |very |so )?(?:sorry|afraid)|sorry|unfortunately|i apologi[sz]e)[^.!?\n]{0,40}?\b(?:can(?:no|['’])t|unable|not able)\b"
+    r"|i(?:['’]?m| am) (?:unable|not able) to (?:help|assist|provide|comply|answer|fulfil)"
+    r"|i (?:can(?:no|['’])t|won['’]t|must decline to) (?:help|assist|provide|comply|answer|fulfil|do that)"
+    r"|as an ai(?: language)? model[^.!?\n]{0,40}\bcan(?:no|['’])t\b"
+    r"|es tut mir leid[^.!?\n]{0,40}\bnicht\b|lo siento[^.!?\n]{0,40}\bno puedo\b|je suis désolée?[^.!?\n]{0,40}\bne (?:peux|puis)\b"
+    r"|对不起[^。]{0,20}不能|抱歉[^。]{0,20}(?:无法|不能)|申し訳[^。]{0,30}(?:できません|いたしかねます)"
+)
+_LOOKED_AT: Final = 160  # a refusal begins with it
+
+
+def refuses(text: str) -> bool:
+    """Whether an answer begins as a refusal, in a few languages."""
+    return _REFUSAL.match(text[:_LOOKED_AT].lstrip().lower()) is not None
+
+
+_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None), "number": (int, float), "integer": (int, float),
+}  # fmt: skip
+_MOST_STEPS: Final = 2000
+
+
+class _Enough(Exception):
+    """The value is larger than anybody wants to look through here."""
+
+
+def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
+    """
+    Whether `value` keeps a JSON schema, as far as structured outputs use it; what is not known of a schema is taken to be kept.
+
+    Looks at 2,000 places at most, and at the depth of Python's own JSON.
+    """
+    try:
+        return _Checker(schema).check(value, schema)
+    except (_Enough, RecursionError):
+        return True
+
+
+class _Checker:
+    __slots__ = ("_root", "_steps")
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root, self._steps = root, 0
+
+    def check(self, value: Any, schema: Any) -> bool:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise _Enough
+        if not isinstance(schema, Mapping):
+            return schema is not False
+        if isinstance(reference := schema.get("$ref"), str):
+            found = self._referred(reference)
+            return found is None or self.check(value, found)
+        if isinstance(kinds := schema.get("type"), (str, list)) and not any(
+            _is(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)
+        ):
+            return False
+        if (isinstance(allowed := schema.get("enum"), list) and value not in allowed) or ("const" in schema and value != schema["const"]):
+            return False
+        for word, fits in (("anyOf", any), ("oneOf", any), ("allOf", all)):
+            if isinstance(options := schema.get(word), list) and options and not fits(self.check(value, option) for option in options):
+                return False
+        if isinstance(value, dict):
+            return self._object(value, schema)
+        return not isinstance(value, list) or "items" not in schema or all(self.check(item, schema["items"]) for item in value)
+
+    def _object(self, value: dict[str, Any], schema: Mapping[str, Any]) -> bool:
+        properties = schema.get("properties")
+        known = properties if isinstance(properties, Mapping) else {}
+        required = schema.get("required")
+        if isinstance(required, list) and any(name not in value for name in required):
+            return False
+        if schema.get("additionalProperties") is False and not schema.get("patternProperties") and value.keys() - known.keys():
+            return False
+        return all(self.check(value[name], below) for name, below in known.items() if name in value)
+
+    def _referred(self, reference: str) -> Any:
+        place: Any = self._root
+        for step in reference.removeprefix("#").split("/")[1:] if reference.startswith("#") else [""]:
+            place = place.get(step) if isinstance(place, Mapping) else None
+        return place
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind in ("number", "integer"):
+        return type(value) in (int, float) and (kind == "number" or value == int(value))
+    known = _TYPES.get(kind) if isinstance(kind, str) else None
+    return known is None or isinstance(value, known)

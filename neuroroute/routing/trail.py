@@ -1,0 +1,150 @@
+"""
+What a usage row keeps of a decision: enough to decide the call again under another policy, in less than 600 bytes and without the prompt.
+
+    {"v": 1, "candidates": [["openai/gpt-4o-mini", 0.812, 91500, 2310], ...], "kept": "thread", "explored": [0.02, 0.41], "learned": 3,
+     "needs": ["tools"], "unsure": true, "most": 900, "outcome": "truncated"}
+
+candidates: the choice first, then those that could win under some policy (none is better in quality, cost and time at once): name, expected
+quality, cost in 10^-9 USD (null: not known), time in ms. Only of calls where the router chose; a call that names its model keeps what is needed
+to ask what `auto` would have done: its needs and bound, beside the row's label, difficulty and tokens. Members that say nothing are left out.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from neuroroute.core.value import Aim, utilities_of
+from neuroroute.routing.decision import Candidate, Decision
+from neuroroute.routing.strategies import costs_of
+
+VERSION: Final = 1
+MOST_BYTES: Final = 600
+MOST_CANDIDATES: Final = 8
+_FRAME_BYTES: Final = 190  # all other members, at their longest
+_FIGURES_BYTES: Final = 36  # of a candidate's three figures and the signs around them, at their longest
+DIGITS: Final = 6
+"""Figures keep so many: enough that a replay tells the choice from its rivals wherever the difference is more than a millionth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One candidate of a row."""
+
+    name: str
+    quality: float
+    cost_nanousd: float | None
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """
+    A row's decision, read back. candidates: the choice first; empty where the model was named. kept: "", or why the choice was not the ranking's:
+    thread, tool_loop, aside (what was ranked higher had limited or refused us a moment before and is not among the candidates). explored: (share of calls that try others, propensity of this choice among them).
+    """
+
+    candidates: tuple[Kept, ...] = ()
+    kept: str = ""
+    explored: tuple[float, float] | None = None
+    learned: int = 0
+    needs: frozenset[str] = frozenset()
+    unsure: bool = False
+    most: int | None = None
+    outcome: str = ""
+
+
+def of(decision: Decision, *, outcome: str = "", exploration: float = 0.0) -> dict[str, Any] | None:
+    """For the row's `decision` column; None where nobody read the call, so that nothing can be decided again."""
+    seen = decision.classification
+    if seen is None or not seen.posterior:
+        return {"v": VERSION, "outcome": outcome} if outcome else None
+    trail: dict[str, Any] = {"v": VERSION}
+    if decision.aim is not None:
+        standing = [candidate for candidate in decision.candidates if not candidate.closed]
+        chosen = next(candidate for candidate in standing if candidate.target is decision.chosen)
+        free = not decision.kept and decision.explored is None
+        others = _not_set_aside(chosen, standing, decision.aim) if free else [one for one in standing if one is not chosen]
+        trail["candidates"] = [_figures(candidate) for candidate in _with_rivals(chosen, others)]
+        if decision.kept:
+            trail["kept"] = "tool_loop" if decision.thread.tool_loop else "thread"
+        elif len(others) < len(standing) - 1:
+            trail["kept"] = "aside"
+    if decision.explored is not None:
+        trail["explored"] = [exploration, round(decision.explored, 4)]
+    if decision.learned_version:
+        trail["learned"] = decision.learned_version
+    if seen.abilities:
+        trail["needs"] = sorted(seen.abilities)
+    if seen.abstained:
+        trail["unsure"] = True
+    if decision.max_output_tokens is not None:
+        trail["most"] = decision.max_output_tokens
+    if outcome:
+        trail["outcome"] = outcome
+    return trail
+
+
+def read(stored: Mapping[str, Any] | None) -> Trail | None:
+    """The trail of a row; None where it has none, or one of a version that is not known."""
+    if stored is None or stored.get("v") != VERSION:
+        return None
+    explored = stored.get("explored")
+    return Trail(
+        tuple(Kept(str(name), float(quality), cost, float(latency)) for name, quality, cost, latency in stored.get("candidates", ())),
+        stored.get("kept", ""),
+        (float(explored[0]), float(explored[1])) if explored else None,
+        stored.get("learned", 0),
+        frozenset(stored.get("needs", ())),
+        stored.get("unsure", False),
+        stored.get("most"),
+        stored.get("outcome", ""),
+    )
+
+
+def _figures(candidate: Candidate) -> list[Any]:
+    cost = candidate.cost_nanousd
+    return [
+        candidate.name,
+        float(f"{candidate.quality:.{DIGITS}g}"),
+        None if cost is None else float(f"{cost:.{DIGITS}g}"),
+        float(f"{candidate.latency_ms:.{DIGITS}g}"),
+    ]
+
+
+def _with_rivals(chosen: Candidate, others: Sequence[Candidate]) -> list[Candidate]:
+    """
+    The choice, the best (costs are measured by it), the dearest where a price is not known (it counts as that), then those that no other beats in
+    everything, the best first, as space allows.
+    """
+    by_quality = sorted(others, key=lambda candidate: (-candidate.quality, _cost(candidate), candidate.latency_ms))
+    wanted = [*by_quality[:1], *_dearest([chosen, *others])]
+    cheapest, quickest = math.inf, math.inf
+    for candidate in by_quality:
+        if _cost(candidate) < cheapest or candidate.latency_ms < quickest:
+            cheapest, quickest = min(cheapest, _cost(candidate)), min(quickest, candidate.latency_ms)
+            wanted.append(candidate)
+    kept, space = [chosen], MOST_BYTES - _FRAME_BYTES - _FIGURES_BYTES - len(chosen.name.encode())
+    for candidate in wanted:
+        if all(candidate is not one for one in kept):
+            space -= _FIGURES_BYTES + len(candidate.name.encode())
+            if space < 0 or len(kept) == MOST_CANDIDATES:
+                break
+            kept.append(candidate)
+    return kept
+
+
+def _dearest(standing: Sequence[Candidate]) -> list[Candidate]:
+    known = [candidate for candidate in standing if candidate.cost_nanousd is not None]
+    return [max(known, key=_cost)] if known and len(known) < len(standing) else []
+
+
+def _not_set_aside(chosen: Candidate, standing: Sequence[Candidate], aim: Aim) -> list[Candidate]:
+    """The others without those that the ranking preferred and that were passed over all the same."""
+    utilities, least = utilities_of([one.quality for one in standing], costs_of(standing), [one.latency_ms for one in standing], aim)
+    ranks = {id(one): (one.quality >= least, utility) for one, utility in zip(standing, utilities, strict=True)}
+    return [one for one in standing if one is not chosen and ranks[id(one)] <= ranks[id(chosen)]]
+
+
+def _cost(candidate: Candidate) -> float:
+    return math.inf if candidate.cost_nanousd is None else candidate.cost_nanousd
