@@ -68,7 +68,12 @@ async def live(
 
     Raises: what the application's start raises.
     """
-    edge = Edge(app, header_timeout_s=settings.header_timeout_s, max_body_bytes=settings.max_body_bytes)
+    edge = Edge(
+        app,
+        header_timeout_s=settings.header_timeout_s,
+        max_body_bytes=settings.max_body_bytes,
+        slow_client_s=settings.slow_client_timeout_s,
+    )
     lifecycle = app[LIFECYCLE]
     try:
         await edge.setup()

@@ -10,6 +10,7 @@ from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NotFound, Unauthenticated
 from neuroroute.routing.health import State
+from neuroroute.web.identity import bearer
 from neuroroute.web.state import DATABASE, LIFECYCLE, REDIS, SERVICES
 
 
@@ -54,8 +55,8 @@ async def metrics(request: web.Request) -> web.Response:
         raise NotFound("Metrics are switched off (ENABLE_METRICS).")
     token = s.settings.metrics_token
     if token is not None:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        given = bearer({"Authorization": request.headers.get("Authorization", "")})
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode()):
             raise Unauthenticated("The metrics need their token: 'Authorization: Bearer <METRICS_TOKEN>'.")
     text = await asyncio.to_thread(s.metrics.render)
     return web.Response(body=text, headers={"content-type": s.metrics.CONTENT_TYPE})

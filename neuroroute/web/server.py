@@ -4,6 +4,7 @@ The server's edge: aiohttp's connection handler with what it lacks.
 * The head of a request has a deadline, from the connection, or from its first byte on a connection that is kept alive.
 * What can not be parsed is answered in our error shape, told in one debug line, and never logged with its bytes or a traceback.
 * A body that says it is too large is refused before any of it is read.
+* A reader that takes nothing of what is written is cut off, whatever answer it is: a stream, or a large one in one piece.
 * Several slashes in a row are one, so that a base URL may end with one.
 * A server that drains lets idle peers send one more request for a moment, and says `Connection: close` with every answer.
 
@@ -41,12 +42,13 @@ web_response.SERVER_SOFTWARE = ""  # type: ignore[attr-defined]  # the default o
 class EdgeHandler(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_body", "_edge", "_head_timer")
+    __slots__ = ("_body", "_edge", "_head_timer", "_reader_timer")
 
     def __init__(self, edge: "EdgeServer", **options: Any) -> None:
         super().__init__(edge, **options)
         self._edge = edge
         self._head_timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None  # runs while the socket takes no more
         self._body: StreamReader | None = None  # of the last request whose head is complete
 
     @property
@@ -60,7 +62,33 @@ class EdgeHandler(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._head_came()
+        self._reader_took()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        self._reader_took()
+        super().resume_writing()
+
+    def _await_reader(self) -> None:
+        assert isinstance(self.transport, asyncio.WriteTransport)
+        unread_bytes = self.transport.get_write_buffer_size()
+        self._reader_timer = self._loop.call_later(self._edge.slow_client_s, self._reader_late, self.transport, unread_bytes)
+
+    def _reader_took(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+    def _reader_late(self, transport: asyncio.WriteTransport, unread_bytes: int) -> None:
+        if transport.get_write_buffer_size() < unread_bytes:  # slow, but it reads
+            self._await_reader()
+        else:
+            _log.debug("a client read nothing for %g s: connection closed", self._edge.slow_client_s)
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
@@ -136,10 +164,10 @@ class _Refused(Exception):
 class EdgeServer(web.Server):
     """Makes an `EdgeHandler` for each connection. `draining`: answers end their connection."""
 
-    def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int) -> None:
+    def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int, slow_client_s: float) -> None:
         self._make, self._app_handle = app._make_request, app._handle
         super().__init__(self._handled, request_factory=self._request, handler_cancellation=True)  # type: ignore[arg-type]
-        self.header_timeout_s, self.max_body_bytes = header_timeout_s, max_body_bytes
+        self.header_timeout_s, self.max_body_bytes, self.slow_client_s = header_timeout_s, max_body_bytes, slow_client_s
         self.draining = False
 
     def __call__(self) -> RequestHandler:
@@ -188,12 +216,12 @@ class Edge(web.AppRunner):
     """
     Runs an application on the edge above: `setup`, then a site, then `drain`, then `cleanup`.
 
-    header_timeout_s, max_body_bytes: as the settings have them.
+    header_timeout_s, max_body_bytes, slow_client_s: as the settings have them.
     """
 
-    def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int) -> None:
+    def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int, slow_client_s: float = 30.0) -> None:
         super().__init__(app, shutdown_timeout=0.5)
-        self._edge_options = {"header_timeout_s": header_timeout_s, "max_body_bytes": max_body_bytes}
+        self._edge_options = {"header_timeout_s": header_timeout_s, "max_body_bytes": max_body_bytes, "slow_client_s": slow_client_s}
 
     async def _make_server(self) -> web.Server:
         await super()._make_server()  # starts the application; its own server is not used

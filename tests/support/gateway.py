@@ -130,7 +130,7 @@ async def gateway(
     handler_cancellation=False: handlers run on when their client left, as aiohttp does by default.
     admin=False: no first start; the database may be away.
     """
-    with tempfile.TemporaryDirectory(prefix="nr-gw-") as folder:
+    with tempfile.TemporaryDirectory(prefix="nr-gw-", ignore_cleanup_errors=True) as folder:
         home = data_dir or Path(folder)
         given: dict[str, Any] = {"rate_limit_max": 0, "admin_rate_limit_max": 0, **overrides}
         settings = core_settings.read({}, database_url=database_url, neuroroute_data_dir=home, **given)
@@ -143,7 +143,12 @@ async def gateway(
                 await ensure_admin(database, home, ADMIN_KEY)
         app = composition.create(settings, config_path=path, data_dir=home)
         if handler_cancellation:
-            runner: web.AppRunner = Edge(app, header_timeout_s=settings.header_timeout_s, max_body_bytes=settings.max_body_bytes)
+            runner: web.AppRunner = Edge(
+                app,
+                header_timeout_s=settings.header_timeout_s,
+                max_body_bytes=settings.max_body_bytes,
+                slow_client_s=settings.slow_client_timeout_s,
+            )
         else:
             runner = web.AppRunner(app, access_log=None, handler_cancellation=False)
         await runner.setup()
