@@ -112,7 +112,7 @@ async def house(database_url: str) -> AsyncIterator[House]:
             },
             "models": {name: entry for kind in KINDS for name, entry in _models(kind).items()},
         }
-        async with gateway(database_url, config, upstream_max_retries=0) as gw:
+        async with gateway(database_url, config, upstream_max_retries=0, breaker_failures=1000) as gw:
             yield House(gw, {"openai": openai, "anthropic": anthropic, "lmstudio": lmstudio})
 
 

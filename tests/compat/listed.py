@@ -3,6 +3,8 @@
 _CALLS = frozenset({"sync_whole", "async_whole", "sync_stream", "async_stream", "tools", "structured", "images", "errors", "disconnect"})
 _OPENAI = _CALLS | {"embeddings", "auto", "responses", "completions", "models"}
 _ANTHROPIC = _CALLS | {"auto", "counted", "models"}  # its API has no embeddings
+_NODE = frozenset({"whole", "stream", "tools", "structured", "images", "errors", "abort"})
+_VERCEL = frozenset(f"{speaks}_{check}" for speaks in ("responses", "chat", "compatible", "messages") for check in {*_NODE, "second_turn"})
 
 LISTED = {
     ("openai_sdk", "current"): _OPENAI,
@@ -12,5 +14,7 @@ LISTED = {
     ("langchain_on_openai", "current"): _CALLS | {"embeddings", "responses"},
     ("langchain_on_anthropic", "current"): _CALLS,
     ("llama_index_like", "former"): _CALLS | {"completions"},
+    ("openai_node", "node"): _NODE | {"embeddings", "responses", "completions", "models"},
+    ("vercel_ai", "node"): _VERCEL | {"embeddings", "retries"},
 }
 """By the script's name and the packages it runs with."""
