@@ -109,7 +109,7 @@ def explained(call: Call, s: Services) -> dict[str, object]:
 def router_of(s: Services) -> dict[str, object]:
     """What an explanation says of the classifier: its version and measured figures."""
     card = s.classifier.card
-    return {"version": card.get("version"), "metrics": card.get("metrics")}
+    return {"version": card["version"], "metrics": card["summary"]}
 
 
 def last_chunk(call: Call, held: bytes, s: Services) -> bytes:
