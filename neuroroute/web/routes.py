@@ -5,7 +5,23 @@ from typing import Final
 from aiohttp import web
 
 from neuroroute.core.settings import Settings
-from neuroroute.web import admin_keys, admin_users, count_tokens, inference, models, openapi, ops, prompt, route, stored, streams
+from neuroroute.web import (
+    admin_keys,
+    admin_users,
+    count_tokens,
+    dashboard,
+    dashboard_keys,
+    dashboard_tools,
+    inference,
+    models,
+    openapi,
+    ops,
+    pages,
+    prompt,
+    route,
+    stored,
+    streams,
+)
 
 PASSED_ON: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 """HEAD comes with GET. No TRACE: its answer would show our own key."""
@@ -48,6 +64,26 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.put("/admin/api-keys/{id}", admin_keys.update_key),
         web.delete("/admin/api-keys/{id}", admin_keys.revoke_key),
         web.post("/admin/api-keys/{id}/rotate", admin_keys.rotate_key),
+        web.get("/dashboard", dashboard.overview),
+        web.get("/dashboard/stats", dashboard.stats),
+        web.get("/dashboard/usage", dashboard.sums),
+        web.get("/dashboard/models", dashboard.models),
+        web.get("/dashboard/requests", dashboard.requests),
+        web.get("/dashboard/requests/{id}", dashboard.one_request),
+        web.get("/dashboard/sign-in", dashboard.sign_in_page),
+        web.post("/dashboard/sign-in", dashboard.sign_in),
+        web.post("/dashboard/sign-out", dashboard.sign_out),
+        web.get("/dashboard/keys", dashboard_keys.keys_page),
+        web.post("/dashboard/keys", dashboard_keys.create_key),
+        web.post("/dashboard/keys/{id}/rotate", dashboard_keys.rotate_key),
+        web.post("/dashboard/keys/{id}/revoke", dashboard_keys.revoke_key),
+        web.get("/dashboard/users", dashboard_keys.users_page),
+        web.post("/dashboard/users", dashboard_keys.create_user),
+        web.post("/dashboard/users/{id}", dashboard_keys.update_user),
+        web.get("/dashboard/playground", dashboard_tools.playground_page),
+        web.post("/dashboard/playground/chat", dashboard_tools.playground_chat),
+        web.get("/dashboard/settings", dashboard_tools.settings_page),
+        web.get("/dashboard/static/{name}", pages.static),
         web.get("/v1/streams/{id}", streams.resume),
         web.delete("/v1/streams/{id}", streams.stop),
         *(web.route(method, "/v1/responses/{id}{tail:.*}", stored.below) for method in PASSED_ON),

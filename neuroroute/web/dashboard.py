@@ -1,0 +1,213 @@
+"""The pages that show what happened: overview, usage, calls, models; and signing in and out."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from aiohttp import web
+
+from neuroroute.core.clock import utcnow
+from neuroroute.core.errors import NeuroRouteError
+from neuroroute.core.types import LABELS
+from neuroroute.store.api_keys import ApiKeys
+from neuroroute.store.usage import Usage, UsageFilter
+from neuroroute.store.users import Users
+from neuroroute.web import pages_chart, session, usage
+from neuroroute.web.bodies import one_of, paging
+from neuroroute.web.pages import number, page, percent, render, see, usd, wants_html
+from neuroroute.web.session import Visitor, visitor
+from neuroroute.web.state import DATABASE, SERVICES
+
+RANGES: Final = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
+
+
+async def sign_in_page(request: web.Request) -> web.StreamResponse:
+    """GET /dashboard/sign-in: the form that a key is signed in with."""
+    try:
+        if await visitor(request) is not None:
+            return see(session.safe_next(request.query.get("next")))
+    except NeuroRouteError as error:
+        return _sign_in_form(request, error)
+    return _sign_in_form(request, None)
+
+
+def _sign_in_form(request: web.Request, error: NeuroRouteError | None) -> web.Response:
+    token = request.cookies.get(session.FORM_COOKIE) or session.new_form_token()
+    context = {"seal": session.sign_in_seal(token), "error": error, "next": request.query.get("next", "")}
+    response = render(request, "sign_in.html", None, context, status=error.status if error is not None else 200)
+    session.give(request, response, session.FORM_COOKIE, token)
+    return response
+
+
+async def sign_in(request: web.Request) -> web.StreamResponse:
+    """POST /dashboard/sign-in: a key becomes a session."""
+    try:
+        fields = await session.form(request, session.sign_in_seal(request.cookies.get(session.FORM_COOKIE, "")))
+        token = await session.sign_in(request, fields.get("key", "").strip())
+    except NeuroRouteError as error:
+        return _sign_in_form(request, error)
+    response = see(session.safe_next(request.query.get("next")))
+    session.give(request, response, session.COOKIE, token)
+    session.take(request, response, session.FORM_COOKIE)
+    return response
+
+
+@page
+async def sign_out(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/sign-out: the session ends."""
+    await session.form(request, found.csrf)
+    await session.sign_out(request, found)
+    response = see(f"{session.PATH}/sign-in")
+    session.take(request, response, session.COOKIE)
+    return response
+
+
+async def stats(request: web.Request) -> web.StreamResponse:
+    """GET /dashboard/stats?from=&to=: totals and percentiles, of the last 24 hours and of a given time; the overview for a browser."""
+    return await (overview(request) if wants_html(request) else usage.stats(request))
+
+
+async def sums(request: web.Request) -> web.StreamResponse:
+    """GET /dashboard/usage?from=&to=&group_by=&format=: sums by hour, day, model, key, user or label; JSON, CSV, or the page for a browser."""
+    csv = request.query.get("format") == "csv"
+    return await (sums_page(request) if wants_html(request) and not csv else usage.usage(request))
+
+
+async def models(request: web.Request) -> web.StreamResponse:
+    """GET /dashboard/models?from=&to=: each model with price, quality, latency, error rate, breaker, share; the page for a browser."""
+    return await (models_page(request) if wants_html(request) else usage.models(request))
+
+
+async def requests(request: web.Request) -> web.StreamResponse:
+    """GET /dashboard/requests?from=&to=&model=&key_id=&user_id=&label=&status=&tag=&page=&limit=: the calls; the page for a browser."""
+    return await (requests_page(request) if wants_html(request) else usage.requests(request))
+
+
+async def one_request(request: web.Request) -> web.StreamResponse:
+    """GET /dashboard/requests/{id}: one call with its facts and its decision; the page for a browser."""
+    return await (request_page(request) if wants_html(request) else usage.one_request(request))
+
+
+def _range(request: web.Request, default: str = "24h") -> tuple[str, usage.Span]:
+    """The time that a page shows: one of RANGES by `range`, or `from` and `to`, then called ""."""
+    if request.query.get("from") or request.query.get("to"):
+        return "", usage.span(request)
+    name = one_of(request, "range", ("", *RANGES)) or default
+    now = utcnow()
+    return name, usage.Span(now - RANGES[name], now)
+
+
+async def _charts(request: web.Request, chosen: UsageFilter, when: usage.Span) -> dict[str, Any]:
+    group = pages_chart.step_of(when.length)
+    rows = await usage.groups_of(request, chosen, group)
+    slots = pages_chart.filled(rows, group, when.since, when.until)
+    calls = pages_chart.stacked(
+        slots,
+        group,
+        lambda row: (("good", row["calls"] - row["errors"] - row["cached_calls"]), ("kept", row["cached_calls"]), ("bad", row["errors"])),
+        number,
+        lambda row: f"{number(row['calls'])} calls, {number(row['errors'])} failed, {number(row['cached_calls'])} from the cache",
+    )
+    money = pages_chart.stacked(
+        slots,
+        group,
+        lambda row: (("good", row["cost_usd"]), ("saved", row["saved_usd"])),
+        usd,
+        lambda row: f"{usd(row['cost_usd'])} spent, {usd(row['saved_usd'])} saved",
+    )
+    return {"calls_chart": calls, "money_chart": money, "step": group}
+
+
+@page
+async def overview(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """GET /dashboard: calls, money, cache, errors and times at a glance."""
+    name, when = _range(request)
+    chosen = usage.filters(request, found.principal, when)
+    stats = await usage.stats_of(request, chosen)
+    top = (await usage.models_of(request, found.principal, when))[:6]
+    context = {
+        "stats": stats,
+        "range": name,
+        "ranges": list(RANGES),
+        "top": [model for model in top if model["calls"]],
+        "live": request.query.get("live") == "1",
+        "api_url": request.app[SERVICES].settings.api_url,
+        **await _charts(request, chosen, when),
+    }
+    return render(request, "overview.html", found, context)
+
+
+@page
+async def sums_page(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """GET /dashboard/usage for a browser"""
+    name, when = _range(request, "30d")
+    group = one_of(request, "group_by", usage.GROUPS) or "day"
+    rows = await usage.groups_of(request, usage.filters(request, found.principal, when), group)
+    names = await _names(request, rows, group)
+    context = {
+        "rows": rows[:500],
+        "group": group,
+        "groups": usage.GROUPS,
+        "range": name,
+        "ranges": list(RANGES),
+        "names": names,
+        "when": when,
+    }
+    return render(request, "usage.html", found, context)
+
+
+async def _names(request: web.Request, rows: list[dict[str, Any]], group: str) -> dict[str, str]:
+    """What the keys or users of a table are called; ids that are gone have no name."""
+    database = request.app[DATABASE]
+    names: dict[str, str] = {}
+    for row in rows[:100]:
+        if group == "key" and (key := await ApiKeys(database).get(row["key_id"])) is not None:
+            names[key.id] = key.name
+        elif group == "user" and (user := await Users(database).get(row["user_id"])) is not None:
+            names[user.id] = user.name
+    return names
+
+
+@page
+async def requests_page(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """GET /dashboard/requests for a browser"""
+    name, when = _range(request, "7d")
+    chosen = usage.filters(request, found.principal, when)
+    number_, limit = paging(request)
+    rows, total = await Usage(request.app[DATABASE]).page(chosen, page=number_, limit=limit)
+    context = {
+        "rows": [usage.call_facts(row) for row in rows],
+        "total": total,
+        "page": number_,
+        "pages": max(-(-total // limit), 1),
+        "range": name,
+        "ranges": list(RANGES),
+        "statuses": usage.STATUSES,
+        "labels": LABELS,
+        "models": sorted(request.app[SERVICES].catalog.current.entries),
+        "filtered": any(request.query.get(field) for field in ("model", "label", "status", "tag", "key_id", "user_id")),
+    }
+    return render(request, "requests.html", found, context)
+
+
+@page
+async def request_page(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """GET /dashboard/requests/{id} for a browser"""
+    record = await usage.found_call(request, found.principal)
+    facts = usage.all_facts(record)
+    cost, baseline = facts["cost_usd"], facts["baseline_cost_usd"]
+    saved = baseline - cost if cost is not None and baseline is not None else None
+    return render(request, "request.html", found, {"call": facts, "saved_usd": saved, "candidates": _candidates(facts["decision"])})
+
+
+def _candidates(decision: Any) -> list[dict[str, Any]]:
+    listed = decision.get("candidates") if isinstance(decision, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+@page
+async def models_page(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """GET /dashboard/models for a browser"""
+    name, when = _range(request)
+    rows = await usage.models_of(request, found.principal, when)
+    context = {"rows": rows, "range": name, "ranges": list(RANGES), "percent": percent}
+    return render(request, "models.html", found, context)

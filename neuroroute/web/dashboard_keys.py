@@ -1,0 +1,198 @@
+"""The pages that change who may call: keys and users. What may be done is decided where the admin API decides it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+
+from neuroroute.access import keys
+from neuroroute.core.clock import utcnow
+from neuroroute.core.errors import BadRequest, Conflict, Forbidden, NeuroRouteError, NotFound
+from neuroroute.core.types import Role
+from neuroroute.store.api_keys import ApiKey, ApiKeys
+from neuroroute.store.usage import Usage, UsageFilter
+from neuroroute.store.users import Users
+from neuroroute.web import admin_keys, admin_users, session
+from neuroroute.web.bodies import one_of, paging, plain, validated
+from neuroroute.web.identity import actor
+from neuroroute.web.pages import page, render, see
+from neuroroute.web.schemas import KeyCreate, UserCreate, UserUpdate
+from neuroroute.web.session import PATH, Visitor, chosen
+from neuroroute.web.state import DATABASE, SERVICES
+
+_REFUSED = (BadRequest, Forbidden, Conflict, NotFound)
+"""What the person at the form can mend: told above the form."""
+
+
+@page
+async def keys_page(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """GET /dashboard/keys: the keys, and a form for a new one."""
+    return await _keys(request, found)
+
+
+async def _keys(
+    request: web.Request,
+    found: Visitor,
+    *,
+    error: NeuroRouteError | None = None,
+    made: keys.Made | None = None,
+    given: Mapping[str, str] = {},
+) -> web.Response:
+    database, principal = request.app[DATABASE], found.principal
+    number, limit = paging(request)
+    own = principal.user_id if principal.role is Role.USER else None
+    rows, total = await ApiKeys(database).page(
+        page=number,
+        limit=limit,
+        user_id=own or plain(request, "user_id", 64),
+        status=one_of(request, "status", ("", "active", "revoked")) or None,
+        search=plain(request, "search"),
+    )
+    users = (await Users(database).page(limit=200, status="active"))[0] if principal.role is not Role.USER else []
+    context = {
+        "rows": [(key, await _spent(request, key)) for key in rows],
+        "total": total,
+        "page": number,
+        "pages": max(-(-total // limit), 1),
+        "users": users,
+        "names": {user.id: user.name for user in users},
+        "may_change": principal.role is not Role.VIEWER,
+        "error": error,
+        "made": made,
+        "given": given,
+        "api_url": request.app[SERVICES].settings.api_url,
+    }
+    return render(request, "keys.html", found, context, status=error.status if error is not None else 200)
+
+
+async def _spent(request: web.Request, key: ApiKey) -> float | None:
+    """What a key with a budget has spent of it in USD; None: it has none."""
+    if key.budget is None:
+        return None
+    now = utcnow()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    begun = {"day": midnight, "week": midnight - timedelta(days=now.weekday()), "month": midnight.replace(day=1)}
+    filters = UsageFilter(key_id=key.id, since=begun.get(key.budget.period))
+    return await Usage(request.app[DATABASE]).spent_nanousd(filters) / 1e9
+
+
+@page
+async def create_key(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/keys: a new key, shown once."""
+    fields = await session.form(request, found.csrf)
+    try:
+        made = await admin_keys.created(request, found.principal, validated(KeyCreate, _key_fields(fields)))
+    except _REFUSED as error:
+        return await _keys(request, found, error=error, given=fields)
+    return await _keys(request, found, made=made)
+
+
+def _key_fields(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The form as the body of POST /admin/api-keys; what is left empty is not sent."""
+    body: dict[str, Any] = {"name": fields.get("name", "")}
+    for name in ("user_id", "expires_at", "on_disconnect"):
+        if (value := chosen(fields, name)) is not None:
+            body[name] = value
+    if (models := chosen(fields, "allowed_models")) is not None:
+        body["allowed_models"] = [name.strip() for name in models.replace("\n", ",").split(",") if name.strip()]
+    limits = {name: chosen(fields, name) for name in ("requests_per_minute", "tokens_per_minute", "concurrency")}
+    if any(limits.values()):
+        body["limits"] = {name: value for name, value in limits.items() if value is not None}
+    if (usd := chosen(fields, "budget_usd")) is not None:
+        body["budget"] = {"usd": usd, "period": fields.get("budget_period") or "month"}
+    return body
+
+
+@page
+async def rotate_key(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/keys/{id}/rotate: a new secret, shown once. Who rotates the key of their own session stays signed in."""
+    fields = await session.form(request, found.csrf)
+    _may_change(found)
+    key = await admin_keys.found(request, found.principal)
+    overlap = fields.get("overlap_s", "0")
+    if not (overlap.isascii() and overlap.isdigit() and len(overlap) <= 9):
+        raise BadRequest("The overlap is a whole number of seconds.", param="overlap_s")
+    made = await keys.rotate_key(
+        request.app[DATABASE], key.id, overlap=timedelta(seconds=int(overlap)), actor=actor(request, found.principal)
+    )
+    if key.id != found.principal.key_id:
+        return await _keys(request, found, made=made)
+    token = await session.renew(request, found, made.secret)
+    response = await _keys(request, Visitor(found.principal, token), made=made)
+    session.give(request, response, session.COOKIE, token)
+    return response
+
+
+@page
+async def revoke_key(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/keys/{id}/revoke: the key opens nothing any more."""
+    await session.form(request, found.csrf)
+    _may_change(found)
+    key = await admin_keys.found(request, found.principal)
+    await keys.revoke_key(request.app[DATABASE], key.id, actor=actor(request, found.principal))
+    request.app[SERVICES].cache.drop(f"key:{key.id}")
+    return see(f"{PATH}/keys")
+
+
+def _may_change(found: Visitor) -> None:
+    if found.principal.role is Role.VIEWER:
+        raise Forbidden("A viewer's key changes nothing.")
+
+
+@page
+async def users_page(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """GET /dashboard/users: the users, and a form for a new one."""
+    return await _users(request, found)
+
+
+async def _users(
+    request: web.Request, found: Visitor, *, error: NeuroRouteError | None = None, given: Mapping[str, str] = {}
+) -> web.Response:
+    if found.principal.role is Role.USER:
+        raise Forbidden("This page is for admins.")
+    number, limit = paging(request)
+    rows, total = await Users(request.app[DATABASE]).page(page=number, limit=limit, search=plain(request, "search"))
+    context = {
+        "rows": rows,
+        "total": total,
+        "page": number,
+        "pages": max(-(-total // limit), 1),
+        "roles": [role.value for role in (Role.USER, Role.VIEWER, Role.ADMIN)],
+        "error": error,
+        "given": given,
+    }
+    return render(request, "users.html", found, context, status=error.status if error is not None else 200)
+
+
+@page
+async def create_user(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/users: a new user."""
+    fields = await session.form(request, found.csrf)
+    _admin(found)
+    body = {"name": fields.get("name", ""), "role": fields.get("role", "user"), "email": chosen(fields, "email")}
+    if (usd := chosen(fields, "budget_usd")) is not None:
+        body["budget"] = {"usd": usd, "period": fields.get("budget_period") or "month"}  # type: ignore[assignment]
+    try:
+        await admin_users.created(request, found.principal, validated(UserCreate, body))
+    except _REFUSED as error:
+        return await _users(request, found, error=error, given=fields)
+    return see(f"{PATH}/users")
+
+
+@page
+async def update_user(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/users/{id}: another role or status."""
+    fields = await session.form(request, found.csrf)
+    _admin(found)
+    body = {name: value for name in ("role", "status") if (value := chosen(fields, name)) is not None}
+    try:
+        await admin_users.updated(request, found.principal, await admin_users.found(request), validated(UserUpdate, body))
+    except _REFUSED as error:
+        return await _users(request, found, error=error)
+    return see(f"{PATH}/users")
+
+
+def _admin(found: Visitor) -> None:
+    if found.principal.role is not Role.ADMIN:
+        raise Forbidden("This needs the key of an admin.")
