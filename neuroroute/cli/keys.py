@@ -1,7 +1,7 @@
 """`neuroroute keys`: make, list, rotate and revoke API keys without the API."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PERIODS: Final = ("day", "week", "month", "total")
+ON_DISCONNECT: Final = ("cancel", "finish", "detach")
 COLUMNS = ("id", "name", "user_id", "display", "status", "expires_at", "last_used_at")
 
 
@@ -26,11 +28,25 @@ def create(
     days: Annotated[float | None, typer.Option(min=0.0, help="Days until it expires; default: never.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(min=0, help="Its own limit; 0 = unlimited.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(min=0, help="Its own limit; 0 = unlimited.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=0, help="Calls at once; 0 = unlimited.")] = None,
+    budget_usd: Annotated[float | None, typer.Option(min=0.0, help="What it may spend in each period.")] = None,
+    budget_period: Annotated[str, typer.Option(help="day, week, month or total.")] = "month",
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Kept with each of its calls, as team=search; several times.")] = None,
+    on_disconnect: Annotated[str, typer.Option(help="What a cut line does to its streams: cancel, finish or detach.")] = "cancel",
     json: Json = False,
 ) -> None:
     """Make a key. It is printed once and never stored."""
     from neuroroute.core.clock import utcnow
     from neuroroute.core.types import Limits
+    from neuroroute.store.columns import Budget
+
+    if budget_period not in PERIODS:
+        raise Fault(f"--budget-period is one of {', '.join(PERIODS)}.")
+    if on_disconnect not in ON_DISCONNECT:
+        raise Fault(f"--on-disconnect is one of {', '.join(ON_DISCONNECT)}.")
+    pairs = [tag.partition("=") for tag in tags or ()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise Fault("--tag is written name=value.")
 
     async def work(database: "Database") -> dict[str, Any]:
         from neuroroute.access.keys import create_key, key_facts
@@ -41,8 +57,11 @@ def create(
             owner.id,
             name,
             allowed_models=models or None,
-            limits=Limits(requests_per_minute, tokens_per_minute),
+            limits=Limits(requests_per_minute, tokens_per_minute, concurrency),
+            budget=None if budget_usd is None else Budget(budget_usd, budget_period),
             expires_at=None if days is None else utcnow() + timedelta(days=days),
+            tags={name: value for name, _, value in pairs},
+            on_disconnect=on_disconnect,
         )
         return {**key_facts(made.key), "key": made.secret}
 

@@ -124,6 +124,8 @@ def launch(
     except Away:
         if not show:
             raise
+    if model is None and gateway.listed and MODEL not in gateway.listed:
+        raise Fault(f"This key may not use {MODEL}: choose with --model, one of {', '.join(gateway.listed)}.")
     small = SMALL_MODEL if model is None and SMALL_MODEL in gateway.listed else model or MODEL
     start = TOOLS[tool](gateway, model or MODEL, small)
     command = [program or tool, *start.arguments, *(arguments or ())]

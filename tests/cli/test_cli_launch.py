@@ -63,25 +63,34 @@ async def run(shell: Shell, *arguments: str, status: int = 0) -> str:
     return await asyncio.to_thread(shell.run, *arguments, status=status)
 
 
+async def reaches(shell: Shell, tool: str, url: str) -> None:
+    told = json.loads(await run(shell, "launch", tool, "-p", "do it", "--verbose", status=7))
+    assert told["asked"] == "auto" and told["answered"].startswith("demo-"), tool
+    assert told["arguments"][-3:] == ["-p", "do it", "--verbose"]
+    assert told["small"] == ("auto" if tool == "codex" else "auto:cheap")
+    named = json.loads(await run(shell, "launch", tool, "--model", "demo/demo-small", "--url", f"{url}/v1/", "--", "--print", status=7))
+    assert (named["asked"], named["small"], named["answered"]) == ("demo/demo-small", "demo/demo-small", "demo-small")
+    assert named["arguments"][-1:] == ["--print"]
+
+
 async def test_each_tool_reaches_the_gateway(tmp_path, tools, database_url):
     async with Gateway(tmp_path, DATABASE_URL=database_url) as gateway:
-        shell = Shell(tmp_path, API_URL=gateway.url, ANTHROPIC_API_KEY="sk-other", CLAUDE_CODE_USE_BEDROCK="1")
+        shell = Shell(tmp_path, API_URL=gateway.url, DATABASE_URL=database_url, ANTHROPIC_API_KEY="sk-other", CLAUDE_CODE_USE_BEDROCK="1")
         shell.environment["PATH"] = f"{tools}:{shell.environment['PATH']}"
         before = sorted(tmp_path.rglob("*.json"))
-        for tool in STAND_INS:
-            told = json.loads(await run(shell, "launch", tool, "-p", "do it", "--verbose", status=7))
-            assert told["asked"] == "auto" and told["answered"].startswith("demo-"), tool
-            assert told["arguments"][-3:] == ["-p", "do it", "--verbose"]
-            assert told["small"] == ("auto" if tool == "codex" else "auto:cheap")
-            named = json.loads(
-                await run(shell, "launch", tool, "--model", "demo/demo-small", "--url", f"{gateway.url}/v1/", "--", "--print", status=7)
-            )
-            assert (named["asked"], named["small"], named["answered"]) == ("demo/demo-small", "demo/demo-small", "demo-small")
-            assert named["arguments"][-1:] == ["--print"]
+        await asyncio.gather(*(reaches(shell, tool, gateway.url) for tool in STAND_INS))
         assert sorted(tmp_path.rglob("*.json")) == before
-        assert "The model 'nope' does not exist" in await run(shell, "launch", "claude", "--model", "nope", status=2)
-        shell.environment["NEUROROUTE_API_KEY"] = "nr_of_nobody"
-        assert "does not take this key" in await run(shell, "launch", "codex", status=2)
+        narrow = json.loads(await run(shell, "keys", "create", "narrow", "--model", "auto:cheap", "--json"))["key"]
+        refused = await asyncio.gather(
+            run(shell, "launch", "claude", "--model", "nope", status=2),
+            run(shell, "launch", "codex", "--key", narrow, status=2),
+            run(shell, "launch", "codex", "--key", "nr_of_nobody", status=2),
+        )
+        for said, text in zip(
+            refused, ("The model 'nope' does not exist", "may not use auto: choose with --model", "does not take this key"), strict=True
+        ):
+            assert text in said
+        shell.environment["NEUROROUTE_API_KEY"] = narrow
         assert json.loads(await run(shell, "launch", "codex", "--key", ADMIN_KEY, status=7))["answered"].startswith("demo-")
 
 

@@ -138,3 +138,11 @@ def test_every_file_exists():
 def test_every_link_within_leads_somewhere():
     heads = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", README, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([^)]*)\)", README)) <= heads
+
+
+def test_every_measured_figure_stands_where_it_was_measured():
+    said = PROSE.partition("(tests/bench/README.md)")[2].partition("`make bench`")[0]
+    figures = re.findall(r"\d+\.\d+", said)
+    measured = (ROOT / "tests" / "bench" / "README.md").read_text(encoding="utf-8")
+    assert len(figures) > 1
+    assert [figure for figure in figures if figure not in measured] == []
