@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, ClientGone, SlowBody, TooLarge
+from neuroroute.web.whole import MOST_BYTES, Whole
 
 _COMMENT: Final = b": ping\n\n"
 _ROOM_BYTES: Final = 32 << 10  # waiting in our own memory for one client; beyond it the provider is slowed down
@@ -109,7 +110,7 @@ class HttpSink:
 
     __slots__ = ("_chunked", "_keep_alive", "_request", "_slow_client_s", "_writer", "quiet_since_s", "response")
 
-    def __init__(self, request: web.BaseRequest, slow_client_s: float, keep_alive: KeepAlive) -> None:
+    def __init__(self, request: web.Request, slow_client_s: float, keep_alive: KeepAlive) -> None:
         self._request, self._slow_client_s, self._keep_alive = request, slow_client_s, keep_alive
         self.response: web.StreamResponse | None = None
         self._writer: AbstractStreamWriter | None = None
@@ -118,7 +119,10 @@ class HttpSink:
 
     def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A complete answer. `headers` says the content type."""
-        self.response = web.Response(status=status, body=body, headers=headers)
+        if status not in (204, 304) and len(body) <= MOST_BYTES and not self._request.app.on_response_prepare:
+            self.response = Whole(status, body, headers)
+        else:
+            self.response = web.Response(status=status, body=body, headers=headers)
 
     async def start(self, headers: Mapping[str, str], status: int = 200) -> None:
         """The head of a stream goes out. Raises ClientGone."""
