@@ -54,7 +54,10 @@ class Vocabulary:
                     values.append(SURFACE_VALUE)
             starts.append(len(columns))
         shape = (len(documents), len(self.names))
-        return sparse.csr_matrix((np.array(values), np.array(columns, dtype=np.int32), np.array(starts)), shape=shape)
+        made = sparse.csr_matrix((np.array(values), np.array(columns, dtype=np.int32), np.array(starts)), shape=shape)
+        # Sets of strings have another order in every process; sorted rows make the sums, and so the weights, the same in all.
+        made.sort_indices()
+        return made
 
 
 def documents(prompts: Iterable[str]) -> list[Seen]:

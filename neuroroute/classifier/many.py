@@ -48,15 +48,24 @@ class Stream:
 
 
 def stream_of(
-    name: str, examples: Sequence[Example], posterior: Floats, difficulty: Floats, slope: float, means: dict[str, float]
+    name: str,
+    examples: Sequence[Example],
+    posterior: Floats,
+    difficulty: Floats,
+    slope: float,
+    means: dict[str, float],
+    *,
+    whole: bool = False,
 ) -> Stream:
     """
-    Every priced model that answered any prompt; quality is NaN where a model was not asked, and then it makes no offer.
+    Every priced model that answered any prompt (with `whole`: that answered all); quality is NaN where a model was not asked, and then it
+    makes no offer.
 
     The qualities per label that the even prompts are routed by come from the odd ones, and the other way round: what a catalogue knows from
     benchmarks of the same kind, never from the prompt itself.
     """
-    models = tuple(sorted(model for model in PRICES if any((example.quality or {}).get(model) is not None for example in examples)))
+    enough = all if whole else any
+    models = tuple(sorted(model for model in PRICES if enough((example.quality or {}).get(model) is not None for example in examples)))
     quality = np.array([[_answer(example, model) for model in models] for example in examples])
     cost = np.array([[(len(e.prompt) / 4 * PRICES[m][0] + TOKENS_OUT[name] * PRICES[m][1]) / 1e6 for m in models] for e in examples])
     offered = np.zeros_like(quality)

@@ -82,8 +82,11 @@ def pair_figures(part: Sheet, difficulty: fit.Floats, fold: fit.Places) -> dict[
     weak = 1.0 - np.array([np.nan if example.failed is None else example.failed for example in part.examples])
     strong = weak + np.array([np.nan if example.gained is None else example.gained for example in part.examples])
     ready = ~np.isnan(difficulty)
+    words = np.array([example.label != "math" for example in part.examples])
+    cuts = [(name, ready & (sources == name)) for name in PAIR_SETS]
+    cuts += [("routellm_mmlu_without_mathematics", cuts[0][1] & words), ("both", ready & np.isin(sources, PAIR_SETS))]
     found: dict[str, Any] = {}
-    for name, chosen in [(name, ready & (sources == name)) for name in PAIR_SETS] + [("both", ready & np.isin(sources, PAIR_SETS))]:
+    for name, chosen in cuts:
         s, w, g = difficulty[chosen], weak[chosen], strong[chosen]
 
         def area(rows: Any, s: fit.Floats = s, w: fit.Floats = w, g: fit.Floats = g) -> float:
@@ -111,7 +114,11 @@ def many_figures(part: Sheet, difficulty: fit.Floats, posterior: fit.Floats, slo
         means = {
             label: float(np.mean([difficulty[at] for at, said in zip(rows, labels, strict=True) if said == label])) for label in set(labels)
         }
-        found[name] = report(stream_of(name, [part.examples[at] for at in rows], posterior[rows], difficulty[rows], slope, means))
+        chosen = [part.examples[at] for at in rows]
+        found[name] = report(stream_of(name, chosen, posterior[rows], difficulty[rows], slope, means))
+        if found[name]["models_that_answered_all"] < found[name]["models"]:
+            whole = stream_of(name, chosen, posterior[rows], difficulty[rows], slope, means, whole=True)
+            found[f"{name}_models_that_answered_all"] = report(whole)
     return found
 
 

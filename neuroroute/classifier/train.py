@@ -45,8 +45,9 @@ OPEN_PRIOR: Final[dict[str, float]] = {
 }  # fmt: skip
 """P(a weak model's answer is clearly worse) for open requests: a judgement from how models of two sizes compare per kind of task in public
 leaderboards, not a fit; the outcomes that may be trained on hold almost only questions with one right answer."""
-GAINED_SHARE: Final = 1.5
-"""How much of the `gained` head goes to one of `failed` for exam questions: flat between 1 and 2 on unseen subjects."""
+GAINED_SHARE: Final = 1.0
+"""How much of the `gained` head goes to one of `failed` for exam questions. More recovers more of the measured gain in school mathematics, where
+the strong model's answers were often misread; less is better for all other subjects."""
 HARD_SLOPE: Final = 0.8
 """Logits of difficulty per logit of the `hard` head, for open requests: a judgement, as above."""
 
