@@ -64,6 +64,17 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.put("/admin/api-keys/{id}", admin_keys.update_key),
         web.delete("/admin/api-keys/{id}", admin_keys.revoke_key),
         web.post("/admin/api-keys/{id}/rotate", admin_keys.rotate_key),
+        *_dashboard(),
+        web.get("/v1/streams/{id}", streams.resume),
+        web.delete("/v1/streams/{id}", streams.stop),
+        *(web.route(method, "/v1/responses/{id}{tail:.*}", stored.below) for method in PASSED_ON),
+        *(web.route(method, "/v1/{tail:.*}", inference.pass_through) for method in PASSED_ON),
+    ]
+
+
+def _dashboard() -> list[web.RouteDef]:
+    """The pages, and their figures as JSON for programs."""
+    return [
         web.get("/dashboard", dashboard.overview),
         web.get("/dashboard/stats", dashboard.stats),
         web.get("/dashboard/usage", dashboard.sums),
@@ -84,8 +95,4 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.post("/dashboard/playground/chat", dashboard_tools.playground_chat),
         web.get("/dashboard/settings", dashboard_tools.settings_page),
         web.get("/dashboard/static/{name}", pages.static),
-        web.get("/v1/streams/{id}", streams.resume),
-        web.delete("/v1/streams/{id}", streams.stop),
-        *(web.route(method, "/v1/responses/{id}{tail:.*}", stored.below) for method in PASSED_ON),
-        *(web.route(method, "/v1/{tail:.*}", inference.pass_through) for method in PASSED_ON),
     ]
