@@ -9,7 +9,7 @@ joins them in `chain`.
                tables) | out: how they print
     serve      run a process: run process worker supervisor listener database banner
     app        the composition root: Settings -> Services -> web.Application
-    web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink state lifecycle identity
+    web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle identity
                bodies peers paths cors | inference streams stored count_tokens prompt route models usage | admin_users admin_keys schemas |
                session dashboard dashboard_keys dashboard_tools pages pages_chart | ops openapi
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
