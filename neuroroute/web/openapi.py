@@ -32,7 +32,6 @@ _BODIES: Final[Mapping[tuple[str, str], type[BaseModel]]] = {
     ("POST", "/admin/api-keys/{id}/rotate"): schemas.KeyRotate,
 }
 _CREATES: Final = frozenset({"/admin/users", "/admin/api-keys"})
-_OPEN: Final = ("/health", "/metrics", "/documentation", "/openapi.json")
 _PAGED: Final = frozenset({"/admin/users", "/admin/api-keys"})
 _MESSAGE: Final = {"type": "object", "required": ["role"], "properties": {"role": {"type": "string"}, "content": {}}}
 _MODEL: Final = {"type": "string", "minLength": 1, "maxLength": 256, "examples": ["auto", "auto:cheap", "gpt-4o-mini"]}
@@ -132,11 +131,14 @@ _REFUSALS: Final = {
 def document(routes: Iterable[web.RouteDef], settings: Settings) -> dict[str, Any]:
     """The whole OpenAPI document of these routes."""
     paths: dict[str, dict[str, Any]] = {}
+    without_key = ("/health", "/openapi.json", settings.swagger_route, *([] if settings.metrics_token else [settings.metrics_path]))
     for route in routes:
         if "{tail" in route.path:
             continue
         path = re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route.method, path, route.handler)
+        paths.setdefault(path, {})[route.method.lower()] = operation = _operation(route.method, path, route.handler)
+        if path.startswith(without_key):
+            operation["security"] = []
     shapes = [(shape, "validation") for shape in dict.fromkeys(_BODIES.values())]
     _, defs = models_json_schema(shapes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return {
@@ -174,8 +176,6 @@ def _operation(method: str, path: str, handler: Any) -> dict[str, Any]:
     }
     if rest.strip():
         operation["description"] = rest.strip()
-    if path.startswith(_OPEN):
-        operation["security"] = []
     body = _BODIES.get((method, path))
     schema = {"$ref": f"#/components/schemas/{body.__name__}"} if body is not None else _CALLS.get(path) if method == "POST" else None
     if schema is not None:
