@@ -58,7 +58,7 @@ class Classifier:
 
     @property
     def mean_difficulty(self) -> dict[str, float]:
-        """Per label, over the realistic prompts of training: what `success` takes as the middle."""
+        """Per label, the prior of an open request: what `success` takes as the middle."""
         return dict(self._head.mean_difficulty)
 
     def read(self, prompt: str) -> Reading:

@@ -7,7 +7,7 @@ from typing import Final
 from neuroroute.classifier.labels import LABELS
 
 DIFFICULTY_SLOPE: Final = 4.0
-"""How many logits of success a unit of difficulty costs (fitted on 29 models of MMLU-Pro, see the card)."""
+"""How many logits of success a unit of difficulty costs. Not fitted: on the measured answers of 29 and 9 models 0 and 4 differ by .001 AIQ."""
 
 MEAN_DIFFICULTY: Final = 0.35
 """The difficulty at which a model's quality per label is as the catalogue says, where the classifier gives none for the label."""
