@@ -21,6 +21,7 @@ from neuroroute.adapters.discovery import Discovery, local_servers
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
+from neuroroute.chain.flight import Flights
 from neuroroute.chain.gauges import readings
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
@@ -187,6 +188,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: "Redi
         transport=Transport(),
         responses=StoredResponses(database),
         tapes=Tapes(redis),
+        flights=Flights(),
         ledger=Ledger(Usage(database).insert_many),
         metrics=Metrics(enabled=settings.enable_metrics, sample_rate=settings.metrics_sample_rate, shared=shared),
     )

@@ -42,6 +42,11 @@ class ChunkStream(EventStream):
         self._last: dict[str, Any] = {}  # a chunk to model made ones on
         self._usage_event = b""
 
+    @property
+    def usage_event(self) -> bytes:
+        """The provider's usage chunk, whether the client asked for it or not."""
+        return self._usage_event
+
     def _event(self, name: bytes, data: bytes) -> bytes:
         if data.strip() == b"[DONE]":
             if not self._begun:

@@ -3,7 +3,7 @@ When two calls are the same: the key of the exact cache.
 
 The key covers everything that can change the answer: who may see it (the scope), what the client speaks and asks for, every field of the body
 that reaches the model, the catalogue it is routed by and the steering of the call. Two bodies that differ only in white space or in the order
-of their fields have one key.
+of their fields have one key; so have a whole answer and a stream, where one can be told as the other (`FORM_FREE`).
 """
 
 import hashlib
@@ -14,10 +14,14 @@ from typing import Any, Final
 from neuroroute.core.jsonbytes import dumps_sorted
 from neuroroute.core.types import Dialect, Principal
 
-KEY_VERSION: Final = 1
+KEY_VERSION: Final = 2
 """Part of every key; raised when the form of the entries changes."""
 
+FORM_FREE: Final = frozenset({Dialect.CHAT, Dialect.COMPLETIONS})
+"""Dialects whose answers are kept in one form and served in both (see forms)."""
+
 _OURS: Final = "neuroroute"
+_FORM: Final = frozenset({_OURS, "stream", "stream_options"})
 
 
 class Share(StrEnum):
@@ -40,7 +44,7 @@ def cache_key(
     scope: str,
     dialect: Dialect,
     path: str,
-    catalog_version: str | int,
+    catalog_version: str | int | None,
     model: str,
     body: Mapping[str, Any],
     stream: bool,
@@ -52,9 +56,14 @@ def cache_key(
     32 bytes, equal for equal calls.
 
     model: as requested, the policy included (auto:cheap). body: the client's, parsed; its member `neuroroute` is left out, `steering` says what
-    of it matters. headers: those that change what the provider answers (anthropic-beta). A whole answer and a stream have different keys.
+    of it matters. headers: those that change what the provider answers (anthropic-beta). catalog_version: None where nothing but the named model
+    decides who answers; then who did is checked at the look-up.
     """
-    if _OURS in body:
+    if dialect in FORM_FREE:
+        stream = False
+        if not _FORM.isdisjoint(body):
+            body = {name: value for name, value in body.items() if name not in _FORM}
+    elif _OURS in body:
         body = {name: value for name, value in body.items() if name != _OURS}
-    head = [KEY_VERSION, scope, dialect, path, query, str(catalog_version), model, stream, steering, headers]
+    head = [KEY_VERSION, scope, dialect, path, query, catalog_version, model, stream, steering, headers]
     return hashlib.sha256(dumps_sorted(head) + b"\n" + dumps_sorted(body)).digest()

@@ -12,9 +12,12 @@ import asyncio
 import logging
 import zlib
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from neuroroute.caching import forms
+from neuroroute.core import sse
 from neuroroute.core.clock import unix_s
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.core.types import Usage
@@ -28,7 +31,7 @@ OBJECT_BYTES: Final = 1400
 
 COMPRESS_FROM_BYTES: Final = 1024
 _COMPRESS_LEVEL: Final = 1  # zlib 1: 25 us per 10 KB, 6 costs four times that for a tenth less
-_MAGIC: Final = b"NRC1"
+_MAGIC: Final = b"NRC2"
 _MAX_SHARE: Final = 8  # one entry is at most an eighth of the map
 _WAITING_BYTES: Final = 16 << 20
 _DROPS_KEY: Final = "drops"
@@ -41,8 +44,9 @@ class Entry:
     """
     One kept answer.
 
-    body: the whole answer, or every byte of the stream, [DONE] included. usage, cost_nanousd: what the call cost that fetched it, which is what
-    a hit saves. latency_s: how long it took. tags: what it may be dropped by (`model:`, `key:`, `user:`, `tag:`).
+    body: the whole answer, or every byte of the stream, [DONE] included. usage_at: where in a stream the usage event begins that stands before
+    [DONE]; -1 = it has none. usage, cost_nanousd: what the call cost that fetched it, which is what a hit saves. latency_s: how long it took.
+    tags: what it may be dropped by (`model:`, `key:`, `user:`, `tag:`). origin: the upstream that gave it; another one now makes it void.
     """
 
     body: bytes
@@ -58,10 +62,47 @@ class Entry:
     tags: tuple[str, ...] = ()
     made_at_s: float = field(default_factory=unix_s)  # Unix seconds
     expires_at_s: float = 0.0  # Unix seconds; set by `keep`
+    usage_at: int = -1
+    origin: str = ""
 
     @property
     def size_bytes(self) -> int:
-        return len(self.body) + OBJECT_BYTES + sum([60 + len(tag) for tag in self.tags])
+        return len(self.body) + len(self.origin) + OBJECT_BYTES + sum([60 + len(tag) for tag in self.tags])
+
+    def rest(self, after: int = 0, *, usage: bool = True) -> bytes:
+        """The stream from its byte `after` on; with its usage event or without."""
+        if usage or self.usage_at < 0:
+            return self.body[after:] if after else self.body
+        return self.body[after : self.usage_at] + sse.DONE
+
+    def in_form(self, *, stream: bool) -> "Entry | None":
+        """The same answer as a stream, or whole; None where it can not be told so."""
+        if self.stream == stream:
+            return self
+        if stream:
+            emitted = forms.emit(self.body)
+            if emitted is None:
+                return None
+            body, usage = emitted
+            usage = usage or forms.usage_event(body, forms.usage_json(self.usage))
+            at = len(body) - len(sse.DONE) if usage else -1
+            return replace(self, body=forms.with_usage(body, usage), stream=True, content_type="text/event-stream", usage_at=at)
+        whole = forms.assemble(self.body, forms.usage_json(self.usage))
+        return None if whole is None else replace(self, body=whole, stream=False, content_type="application/json", usage_at=-1)
+
+
+def streamed(body: bytes, usage: Usage, usage_event: bytes, from_byte: int) -> tuple[bytes, int]:
+    """
+    (the bytes to be kept of a stream in OpenAI's chunks, their `usage_at`).
+
+    usage_event: what the client was not given because it did not ask; one is made of `usage` where there is none. from_byte: before it there
+    is no usage event.
+    """
+    plain, own = forms.split_usage(body, from_byte)
+    event = own or usage_event or forms.usage_event(plain, forms.usage_json(usage))
+    if not event or not plain.endswith(sse.DONE):
+        return body, -1
+    return forms.with_usage(plain, event), len(plain) - len(sse.DONE)
 
 
 @dataclass(slots=True)
@@ -88,6 +129,8 @@ class ResponseCache:
         self._waiting: deque[tuple[bytes, bytes, float]] = deque()
         self._waiting_bytes = 0
         self._wake = asyncio.Event()
+        self.on_drop: Callable[[str | None], None] = lambda tag: None
+        """Tells the other processes of a drop, where there is no shared store."""
         self._drops: dict[str, float] = {}
         self._drops_changed = False
         self.counts = Counts()
@@ -126,6 +169,16 @@ class ResponseCache:
         self.counts.hits += 1
         return entry
 
+    def other_form(self, key: bytes, entry: Entry) -> Entry | None:
+        """The answer found under `key` in its other form: made at the first question, then kept beside it in this process."""
+        beside = key + b"~"
+        other = self._near.get(beside)
+        if other is None or other.made_at_s != entry.made_at_s:
+            other = entry.in_form(stream=not entry.stream)
+            if other is not None:
+                self._put(beside, other, entry.expires_at_s - unix_s())
+        return other
+
     async def look_behind(self, key: bytes) -> Entry | None:
         """What another worker kept; from then on it is kept here too. Waits at most the store's time limit, and never raises KVAway."""
         if self._shared is None:
@@ -147,7 +200,7 @@ class ResponseCache:
 
     def keep(self, key: bytes, entry: Entry, ttl_s: float) -> None:
         """Keep a good, whole answer (see policy.Plan.keeps) for `ttl_s` seconds."""
-        entry = Entry(**{**_fields(entry), "expires_at_s": unix_s() + ttl_s})
+        entry = replace(entry, expires_at_s=unix_s() + ttl_s)
         self.counts.kept += 1
         self._put(key, entry, ttl_s)
         if self._shared is not None:
@@ -159,8 +212,14 @@ class ResponseCache:
             self._waiting_bytes += len(data)
             self._wake.set()
 
-    def drop(self, tag: str | None = None) -> int:
-        """Drop what carries `tag` (model:gpt-4o, key:key_..., ...), None = all; how many entries of this process that were."""
+    def drop(self, tag: str | None = None, *, told: bool = False) -> int:
+        """
+        Drop what carries `tag` (model:gpt-4o, key:key_..., ...), None = all; how many entries of this process that were.
+
+        told: by another process, which tells all.
+        """
+        if not told:
+            self.on_drop(tag)
         self._drops[tag or "*"] = unix_s()
         self._drops_changed = True
         self._wake.set()

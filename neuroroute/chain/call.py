@@ -6,10 +6,11 @@ A stage reads what stands above its own fields and writes its own; nothing else 
 
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from neuroroute.caching.policy import Plan as CachePlan
 from neuroroute.caching.responses import Entry
+from neuroroute.chain.flight import Flight
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NeuroRouteError
 from neuroroute.core.ids import new_id
@@ -51,6 +52,7 @@ class Steering:
 
 
 NO_STEERING = Steering()
+PAID_ELSEWHERE: Final = frozenset({"hit", "joined"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Call:
     cache_state: str = "bypass"  # hit, miss, joined, bypass
     cache_plan: CachePlan | None = None
     kept_entry: Entry | None = None  # the answer that was found
+    flight: Flight | None = None  # this call leads it: others may join
     # classify
     classification: Classification | None = None
     # plan
@@ -144,6 +147,11 @@ class Call:
     def body(self) -> dict[str, Any]:
         """The parsed body; empty before `parse`."""
         return self.client.body if self.client is not None else {}
+
+    @property
+    def is_paid_elsewhere(self) -> bool:
+        """Whether its answer was kept, or is another call's that it joined."""
+        return self.cache_state in PAID_ELSEWHERE
 
     @property
     def outlives_client(self) -> bool:

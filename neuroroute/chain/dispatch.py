@@ -49,6 +49,11 @@ class Streaming:
         """The whole answer as an object, once it is there and where a translator made it."""
         return getattr(self._translator, "answer", None)
 
+    @property
+    def usage_event(self) -> bytes:
+        """The event that reports what was used, where the provider sent one."""
+        return getattr(self._translator, "usage_event", b"")
+
     async def next(self) -> bytes:
         """The client's next bytes; empty only when the end of the answer brings none. Raises UpstreamError."""
         translator = self._translator

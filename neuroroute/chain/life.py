@@ -1,7 +1,7 @@
 """
 The life of one call, top to bottom.
 
-    auth -> parse -> rate_limit -> (cache hit? answer) -> classify -> plan -> dispatch -> sink -> settle
+    auth -> parse -> rate_limit -> (cache hit? answer) -> (asked already? join) -> classify -> plan -> dispatch -> sink -> settle
 
 Each stage is one function in one module of this package. It writes to `call`, or raises a `NeuroRouteError`. Nothing here knows HTTP
 servers: bytes come from a `Source` and leave through a `Sink`. `auth` stands first, because it needs headers alone: who has no key
@@ -22,12 +22,14 @@ from neuroroute.chain.auth import auth
 from neuroroute.chain.call import Call
 from neuroroute.chain.classify import classify
 from neuroroute.chain.dispatch import Streaming, dispatch
+from neuroroute.chain.flight import Flight, Lead, Telling
 from neuroroute.chain.parse import parse
 from neuroroute.chain.plan import plan, plan_pass
 from neuroroute.chain.rate_limit import rate_limit
 from neuroroute.chain.services import Services
 from neuroroute.chain.settle import settle
 from neuroroute.chain.tapes import Tape
+from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError, StreamCut
 from neuroroute.core.tasks import spawn
 from neuroroute.core.types import Dialect, Reply
@@ -55,10 +57,10 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
         await parse(call, s)
         call.lap("parse")
         if call.outlives_client:
-            ending.handed_over = True
+            ending.on_tape = ending.handed_over = True
         else:
             await _serve(call, sink, s, ending)
-    if ending.handed_over:
+    if ending.on_tape:
         await play(_on_its_own(call, s), 0, sink)
 
 
@@ -70,7 +72,14 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
     call.lap("cache")
     if kept is not None:
         await _replay(call, kept, sink, s)
-        return
+    elif cache.may_share(call):
+        await _share(call, sink, s, ending)
+    else:
+        await _fetch(call, sink, s, ending)
+
+
+async def _fetch(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
+    """Nobody has the answer: a provider is asked."""
     _decide(call, s)
     async with dispatch(call, s) as answer:
         call.lap("model_generation")
@@ -79,6 +88,89 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
         else:
             ending.stream = answer
             await _relay(call, answer, sink, s)
+
+
+async def _share(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
+    """Join the call that asks the same at this moment, or be the one that others join."""
+    while (flight := s.flights.find(call.cache_key)) is not None:
+        if await _join(call, flight, sink, s, ending):
+            return
+    ending.handed_over = True
+    await _lead(call, s.flights.open(call.cache_key), sink, s)
+
+
+async def _lead(call: Call, flight: Flight, sink: Sink, s: Services) -> None:
+    """Others may join this call, so it lives in a task of its own: when its client leaves it goes on for them."""
+    assert call.cache_key is not None
+    call.flight = flight
+    task = flight.task = spawn(_fly(call, flight, sink, s), name="call that others may join")
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        flight.leader_left = True
+        if s.flights.left(call.cache_key, flight):
+            await asyncio.wait([task])  # until it is on the books
+        raise
+
+
+async def _fly(call: Call, flight: Flight, sink: Sink, s: Services) -> None:
+    assert call.cache_key is not None
+    try:
+        lead = Lead(flight, sink)
+        async with _Ending(call, lead, s) as ending:
+            await _fetch(call, lead, s, ending)
+    finally:
+        s.flights.land(call.cache_key, flight, call.error)
+
+
+async def _join(call: Call, flight: Flight, sink: Sink, s: Services, ending: "_Ending") -> bool:
+    """
+    What came so far at once, then the rest as it comes; it is paid for by who leads.
+
+    False: the flight ended in what concerned its leader alone. Raises the error that the provider answered it with.
+    """
+    assert call.cache_key is not None
+    began_s = monotonic_s()
+    try:
+        flight.passengers += 1
+        while flight.entry is None and not flight.over and not (call.stream and flight.stream is not None):
+            await flight.news()
+        call.upstream_s += monotonic_s() - began_s
+        if flight.is_void:
+            return False
+        call.cache_state, call.first_byte_s = "joined", monotonic_s()
+        if call.stream and flight.stream is not None:
+            ending.stream = flight.stream
+            await _follow(call, flight, flight.stream, sink, s)
+        else:
+            await _replay(call, cache.joined(call, flight), sink, s)
+        return True
+    finally:
+        flight.passengers -= 1
+        s.flights.left(call.cache_key, flight)
+
+
+async def _follow(call: Call, flight: Flight, stream: Telling, sink: Sink, s: Services) -> None:
+    """A stream that another call leads. Its end is the call's own: the usage event and the decision only where they were asked for."""
+    call.target = flight.target
+    if call.steering.explain:
+        _decide(call, s)
+    await sink.start(replies.stream_headers(call, stream.headers), stream.status)
+    call.committed = True
+    seen = sent_bytes = 0
+    while seen < len(flight.pieces) or not (flight.entry or flight.over):
+        if seen == len(flight.pieces):
+            await flight.news()
+            continue
+        chunk = b"".join(flight.pieces[seen:])
+        seen = len(flight.pieces)
+        sent_bytes += len(chunk)
+        await sink.write(chunk)
+    entry = cache.joined(call, flight)
+    settle(call, s)
+    if rest := replies.last_chunk(call, entry.rest(sent_bytes, usage=cache.wants_usage(call)), s):
+        await sink.write(rest)
+    await sink.end()
 
 
 def _on_its_own(call: Call, s: Services) -> Tape:
@@ -120,21 +212,24 @@ class _Ending:
     """
     `async with` around a life, or the part of it before another task takes over: every way in which it can end, told to the client and booked.
 
-    stream: the answer that has begun, which says in its own dialect that it broke. handed_over: another task lives on, and settles.
+    stream: the answer that has begun, which says in its own dialect that it broke. handed_over: another task lives on, and ends the call;
+    on_tape: it is still to be started, and writes to a tape.
     """
 
-    __slots__ = ("_call", "_s", "_sink", "handed_over", "stream")
+    __slots__ = ("_call", "_s", "_sink", "handed_over", "on_tape", "stream")
 
     def __init__(self, call: Call, sink: Sink, s: Services) -> None:
         self._call, self._sink, self._s = call, sink, s
-        self.handed_over = False
-        self.stream: Streaming | None = None
+        self.handed_over = self.on_tape = False
+        self.stream: Telling | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         call = self._call
+        if self.handed_over:
+            return False
         try:
             if isinstance(error, asyncio.CancelledError):
                 call.error = ClientGone("the client left")
@@ -146,8 +241,7 @@ class _Ending:
             if call.error is not None and not isinstance(call.error, ClientGone):
                 await _refuse(call, call.error, self._sink, self.stream)
         finally:
-            if not self.handed_over:
-                settle(call, self._s)
+            settle(call, self._s)
         return isinstance(error, Exception)
 
 
@@ -173,7 +267,7 @@ async def _relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None
     """Every piece goes on as it comes; here too the books are closed before the last one leaves."""
     await sink.start(replies.stream_headers(call, stream.headers), stream.status)
     call.committed = True
-    recording = cache.Recording(call, s)
+    recording = cache.Recording(call, stream, s)
     held = b""  # what waits for the explanation
     chunk = stream.first
     while not stream.done:
@@ -192,7 +286,7 @@ async def _relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None
 
 
 async def _replay(call: Call, kept: Entry, sink: Sink, s: Services) -> None:
-    """A kept answer goes out in the form in which it was kept: same ids, same usage; with today's decision where the call wants to see it."""
+    """An answer that is there already goes out: same ids, same usage; with today's decision where the call wants to see it."""
     if call.steering.explain:
         _decide(call, s)
     settle(call, s)
@@ -202,11 +296,11 @@ async def _replay(call: Call, kept: Entry, sink: Sink, s: Services) -> None:
         return
     await sink.start(replies.stream_headers(call))
     call.committed = True
-    await sink.write(replies.last_chunk(call, kept.body, s))
+    await sink.write(replies.last_chunk(call, kept.rest(usage=cache.wants_usage(call)), s))
     await sink.end()
 
 
-async def _refuse(call: Call, error: NeuroRouteError, sink: Sink, stream: Streaming | None) -> None:
+async def _refuse(call: Call, error: NeuroRouteError, sink: Sink, stream: Telling | None) -> None:
     if not call.committed:
         sink.whole(error.status, replies.error_body(call, error), replies.error_headers(call, error))
     elif stream is not None:

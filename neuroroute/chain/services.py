@@ -8,6 +8,7 @@ from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
+from neuroroute.chain.flight import Flights
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
@@ -42,6 +43,7 @@ class Services:
     transport: Transport
     responses: StoredResponses
     tapes: Tapes
+    flights: Flights
     ledger: Ledger[UsageRecord]
     metrics: Metrics
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("neuroroute"))

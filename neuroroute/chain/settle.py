@@ -31,7 +31,7 @@ def settle(call: Call, s: Services) -> None:
         s.metrics.attempt(tried.target.name, tried.outcome)
     s.ledger.settle(record)
     s.metrics.observe(record)
-    if call.error is None and call.cache_state != "hit":
+    if call.error is None and not call.is_paid_elsewhere:
         _learn(call, s)
 
 
@@ -52,11 +52,11 @@ def _price(call: Call) -> None:
     if call.target is None or call.usage.source == "none":
         return
     used = call.usage
-    call.cost_nanousd = 0 if call.cache_state == "hit" else cost_nanousd(call.target.model.price, used)
+    call.cost_nanousd = 0 if call.is_paid_elsewhere else cost_nanousd(call.target.model.price, used)
     baseline = call.decision.baseline if call.decision is not None else None
     if baseline is not None:
         call.baseline_cost_nanousd = baseline_nanousd(baseline.model.price, used)
-    elif call.cache_state == "hit":
+    elif call.is_paid_elsewhere:
         call.baseline_cost_nanousd = cost_nanousd(call.target.model.price, used)
 
 
@@ -74,7 +74,7 @@ def _record(call: Call) -> UsageRecord:
     assert principal is not None
     now_s = monotonic_s()
     took_s = now_s - call.started_s
-    free = call.cache_state == "hit"
+    free = call.is_paid_elsewhere
     return UsageRecord(
         request_id=call.request_id,
         client_request_id=call.client_request_id,

@@ -59,8 +59,8 @@ def changed(body: Any, path: tuple[Any, ...], new: Any) -> Any:
 @pytest.mark.parametrize(
     ("field", "other"),
     [
-        ("scope", "u:usr_2"), ("dialect", Dialect.MESSAGES), ("path", "/embeddings"), ("catalog_version", "8"), ("model", "auto"),
-        ("stream", True), ("query", "a=1"), ("steering", {"quality_floor": 0.5, "allow": ["b", "a"]}), ("headers", None),
+        ("scope", "u:usr_2"), ("dialect", Dialect.MESSAGES), ("dialect", Dialect.COMPLETIONS), ("path", "/embeddings"), ("catalog_version", "8"), ("catalog_version", None), ("model", "auto"),
+        ("query", "a=1"), ("steering", {"quality_floor": 0.5, "allow": ["b", "a"]}), ("headers", None),
     ],
 )  # fmt: skip
 def test_each_part_of_a_call_changes_the_key(field: str, other: Any) -> None:
@@ -112,3 +112,42 @@ def test_scopes_keep_tenants_apart() -> None:
     assert len({scope_of(caller, Share.USER) for caller in callers}) == 2
     assert len({scope_of(caller, Share.EVERYONE) for caller in callers}) == 1
     assert scope_of(Principal("a", "b", Role.USER), Share.KEY) != scope_of(Principal("b", "a", Role.USER), Share.USER)
+
+
+FORMS: list[dict[str, Any]] = [
+    {},
+    {"stream": False},
+    {"stream": True},
+    {"stream": True, "stream_options": {"include_usage": True}},
+    {"stream": None},
+]
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+def test_a_whole_answer_and_a_stream_are_one_where_each_can_be_told_as_the_other(dialect: Dialect) -> None:
+    keys = {
+        cache_key(**{**CALL, "dialect": dialect, "stream": form.get("stream") is True, "body": {**CALL["body"], **form}}) for form in FORMS
+    }
+    assert len(keys) == (1 if dialect in (Dialect.CHAT, Dialect.COMPLETIONS) else len(FORMS))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_no_caller_is_answered_with_anothers_answer_in_whatever_form(data: st.DataObject) -> None:
+    """Two calls that differ in anything but their form have different keys: over all parts at once."""
+    parts: dict[str, list[Any]] = {
+        "scope": ["k:key_1", "k:key_2", "u:key_1", "u:usr_1", "*"],
+        "dialect": [Dialect.CHAT, Dialect.COMPLETIONS, Dialect.MESSAGES],
+        "path": ["/chat/completions", "/completions"],
+        "catalog_version": [None, "None", "7"],
+        "model": ["m", "auto"],
+        "query": ["", "a=1"],
+        "steering": [None, {"allowed_models": ["m"]}, {"policy": "m"}],
+        "headers": [None, {"anthropic-beta": "x"}],
+        "body": [{}, {"messages": []}, {"messages": [], "user": "a"}, {"messages": [], "streams": True}],
+    }
+    calls = [{name: data.draw(st.sampled_from(values)) for name, values in parts.items()} for _ in range(2)]
+    drawn = [data.draw(st.sampled_from(FORMS[:4])) for _ in range(2)]
+    keys = [cache_key(**{**c, "body": {**c["body"], **f}}, stream=f.get("stream") is True) for c, f in zip(calls, drawn, strict=True)]
+    alike = calls[0] == calls[1] and (calls[0]["dialect"] is not Dialect.MESSAGES or drawn[0] == drawn[1])
+    assert (keys[0] == keys[1]) == alike
