@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
-
 from neuroroute.access.keyring import Keyring
 from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.demo import MODELS as DEMO_MODELS
@@ -23,9 +22,9 @@ from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.flight import Flights
 from neuroroute.chain.gauges import readings
+from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
-from neuroroute.chain.services import Services
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
@@ -44,13 +43,15 @@ from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import Usage
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.telemetry.shared import METRICS_FOLDER, Shared
-from neuroroute.web import cors
 from neuroroute.web.errors import errors
 from neuroroute.web.lifecycle import Lifecycle
-from neuroroute.web.openapi import DOCUMENT, dumped
-from neuroroute.web.routes import table
 from neuroroute.web.sink import KeepAlive
 from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
+
+from neuroroute.chain.services import Services
+from neuroroute.web import cors
+from neuroroute.web.openapi import DOCUMENT, dumped
+from neuroroute.web.routes import table
 
 DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
 READINGS_PER_S: Final = 50.0
@@ -123,6 +124,7 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
     discovery = Discovery(s.transport, lambda: offer.holder.current.providers, unasked, found)
     jobs: dict[str, Callable[[], Awaitable[None]]] = {
         "ledger": s.ledger.run,
+        "learning": s.learning.run,
         "metrics": s.metrics.run,
         "limits": s.limiter.run,
         "discovery": discovery.run,
@@ -156,6 +158,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         tasks.keep(name, work)
     yield
     await tasks.close()
+    await app[SERVICES].learning.close()
     await app[SERVICES].ledger.close()
     await app[SERVICES].metrics.close()
 
@@ -168,6 +171,7 @@ async def _open(app: web.Application) -> AsyncIterator[None]:
 
 def _services(settings: Settings, offer: Offer, database: Database, redis: "RedisKV | None", data_dir: Path, worker: int) -> Services:
     classifier = Classifier.load()
+    learning = Learning(database, lambda: offer.config.routing.learning, classifier.mean_difficulty)
     shared = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
     health = Health(settings.breaker_failures, settings.breaker_open_s)
     return Services(
@@ -181,7 +185,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: "Redi
         classifier=classifier,
         readings=Allowance(READINGS_PER_S, burst=2 * READINGS_PER_S),
         catalog=offer.holder,
-        router=Router(health, mean_difficulty=classifier.mean_difficulty),
+        router=Router(health, mean_difficulty=classifier.mean_difficulty, posteriors=learning.posteriors),
         threads=Threads(),
         health=health,
         retry_budget=RetryBudget(settings.retry_budget, floor=RETRY_FLOOR),
@@ -189,6 +193,7 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: "Redi
         responses=StoredResponses(database),
         tapes=Tapes(redis),
         flights=Flights(),
+        learning=learning,
         ledger=Ledger(Usage(database).insert_many),
         metrics=Metrics(enabled=settings.enable_metrics, sample_rate=settings.metrics_sample_rate, shared=shared),
     )

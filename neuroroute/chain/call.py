@@ -4,7 +4,7 @@ The state of one client call, in the order in which `life.live` lets the stages 
 A stage reads what stands above its own fields and writes its own; nothing else is shared between stages.
 """
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -125,6 +125,7 @@ class Call:
     target: Target | None = None
     usage: Usage = field(default_factory=Usage)
     finish_reason: str = ""
+    answer: bytes | Callable[[], str] | None = None  # the whole body, or what gives a stream's text; for learning, never stored
     upstream_s: float = 0.0  # spent waiting for providers, until the answer began (stream) or was there (whole)
     committed: bool = False  # the first byte is with the client: no more retries
     first_byte_s: float | None = None  # monotonic

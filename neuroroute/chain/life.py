@@ -17,22 +17,23 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from neuroroute.caching.responses import Entry
-from neuroroute.chain import cache, replies, stored
 from neuroroute.chain.auth import auth
-from neuroroute.chain.call import Call
 from neuroroute.chain.classify import classify
-from neuroroute.chain.dispatch import Streaming, dispatch
 from neuroroute.chain.flight import Flight, Lead, Telling
 from neuroroute.chain.parse import parse
 from neuroroute.chain.plan import plan, plan_pass
 from neuroroute.chain.rate_limit import rate_limit
-from neuroroute.chain.services import Services
-from neuroroute.chain.settle import settle
 from neuroroute.chain.tapes import Tape
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError, StreamCut
 from neuroroute.core.tasks import spawn
 from neuroroute.core.types import Dialect, Reply
+
+from neuroroute.chain import cache, replies, stored
+from neuroroute.chain.call import Call
+from neuroroute.chain.dispatch import Streaming, dispatch
+from neuroroute.chain.services import Services
+from neuroroute.chain.settle import settle
 
 
 class Sink(Protocol):
@@ -257,6 +258,7 @@ def _decide(call: Call, s: Services) -> None:
 
 async def _whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
     """The books are closed before the answer leaves, so that no client can hold an unbilled one."""
+    call.answer = reply.body
     settle(call, s)
     cache.keep(call, reply, s)
     await stored.keep(call, reply.body, s)
@@ -266,7 +268,7 @@ async def _whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
 async def _relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None:
     """Every piece goes on as it comes; here too the books are closed before the last one leaves."""
     await sink.start(replies.stream_headers(call, stream.headers), stream.status)
-    call.committed = True
+    call.committed, call.answer = True, stream.text
     recording = cache.Recording(call, stream, s)
     held = b""  # what waits for the explanation
     chunk = stream.first

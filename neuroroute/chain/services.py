@@ -9,6 +9,7 @@ from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.flight import Flights
+from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
@@ -45,5 +46,6 @@ class Services:
     tapes: Tapes
     flights: Flights
     ledger: Ledger[UsageRecord]
+    learning: Learning
     metrics: Metrics
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("neuroroute"))

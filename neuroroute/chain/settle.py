@@ -4,13 +4,21 @@ Stage `settle`: whatever happened, this call goes on the books, once.
 A plain `def`: no cancellation can come between. It appends to the ledger's buffer and to counters; all I/O is somebody else's, later.
 """
 
+from dataclasses import replace
+from typing import Final
+
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
-from neuroroute.chain.call import Call
-from neuroroute.chain.services import Services
 from neuroroute.core import tokens
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.errors import ClientGone, StreamCut
+from neuroroute.core.types import Dialect
 from neuroroute.store.usage import UsageRecord
+
+from neuroroute.chain.call import Call
+from neuroroute.chain.services import Services
+
+_OWN_BASELINE: Final = frozenset({Dialect.PASS, Dialect.EMBEDDINGS})
+"""Where the baseline model could not have answered: there each call is its own baseline."""
 
 
 def settle(call: Call, s: Services) -> None:
@@ -26,7 +34,7 @@ def settle(call: Call, s: Services) -> None:
     if call.principal is None:  # nobody's call: it has no row, for a stranger must not be able to fill the table
         s.metrics.refused(call.error.code if call.error is not None and call.error.code else "unknown")
         return
-    record = _record(call)
+    record = replace(_record(call), decision=s.learning.settled(call, s.router))
     for tried in call.tried:
         s.metrics.attempt(tried.target.name, tried.outcome)
     s.ledger.settle(record)
@@ -53,11 +61,11 @@ def _price(call: Call) -> None:
         return
     used = call.usage
     call.cost_nanousd = 0 if call.is_paid_elsewhere else cost_nanousd(call.target.model.price, used)
-    baseline = call.decision.baseline if call.decision is not None else None
-    if baseline is not None:
-        call.baseline_cost_nanousd = baseline_nanousd(baseline.model.price, used)
-    elif call.is_paid_elsewhere:
+    baseline = call.catalog.baseline_of(call.requested_model) if call.catalog is not None and call.dialect not in _OWN_BASELINE else None
+    if baseline is None or baseline.name == call.target.name:  # what its provider had in its cache is no merit of ours
         call.baseline_cost_nanousd = cost_nanousd(call.target.model.price, used)
+    else:
+        call.baseline_cost_nanousd = baseline_nanousd(baseline.model.price, used)
 
 
 def status_of(call: Call) -> str:

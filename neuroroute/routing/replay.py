@@ -124,7 +124,7 @@ class Replay:
 
     def _out_of_reach(self, row: UsageRecord) -> str:
         """Why no policy would have changed this call; empty where one could."""
-        if row.cache == "hit":
+        if row.cache in ("hit", "joined"):
             return "cache hit"
         if row.status == "error" or row.model is None:
             return "error"

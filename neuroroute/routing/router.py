@@ -18,9 +18,9 @@ from neuroroute.core.types import Classification, Dialect, Target
 from neuroroute.routing.catalog import AUTO, Catalog, Policy, is_auto
 from neuroroute.routing.decision import Candidate, Decision, Gate, Question
 from neuroroute.routing.explore import explore
-from neuroroute.routing.forecast import Lengths
+from neuroroute.routing.forecast import Lengths, prompt_of
 from neuroroute.routing.health import Health
-from neuroroute.routing.posteriors import Posteriors
+from neuroroute.routing.posteriors import Posteriors, cell_of
 from neuroroute.routing.rules import Facts, Rule, first_fit
 from neuroroute.routing.strategies import STRATEGIES, Field, Present, escalate, order, stick, weigh
 
@@ -81,6 +81,16 @@ class Router:
             known = ", ".join(catalog.policies)
             raise BadRequest(f"The policy {policy[:64]!r} is not known; known are {known}, or a number 0..10.", param="neuroroute.policy")
         return self._auto(question, seen_or, catalog, chosen, rule)
+
+    def expected(self, target: Target, seen: Classification, catalog: Catalog) -> float | None:
+        """The quality that is expected of a model on a prompt; None where the catalogue does not have it."""
+        entry = catalog.of(target)
+        if entry is None:
+            return None
+        against = entry.card.against
+        if (taught := self.posteriors.tables(catalog).get(entry.key)) is not None:
+            against = taught.against[cell_of("", seen, self.mean_difficulty).tercile]
+        return sum(share / (1.0 + shift * against[place]) for place, share, shift in prompt_of(seen, self.mean_difficulty).shares)
 
     def _rule(self, question: Question, seen: Classification, catalog: Catalog, *, named: bool) -> Rule | None:
         facts = Facts(

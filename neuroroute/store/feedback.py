@@ -23,6 +23,7 @@ SELECT id, request_id, key_id, user_id, score, correct_model, label, comment, cr
 ONE: Final = """
 SELECT id, request_id, key_id, user_id, score, correct_model, label, comment, created_at FROM feedback WHERE request_id = $1 AND key_id = $2
 """
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 EACH: Final = "SELECT 1 FROM feedback /*where*/"
 
 
@@ -82,6 +83,29 @@ class Feedback:
         )
         assert row is not None  # RETURNING of an upsert
         return _of(row)
+
+    async def replace(
+        self,
+        request_id: str,
+        *,
+        key_id: str,
+        user_id: str,
+        score: float,
+        correct_model: str | None = None,
+        label: str | None = None,
+        comment: str | None = None,
+    ) -> tuple[FeedbackRow, FeedbackRow | None]:
+        """
+        `put`, and what the key said before: None where this is its first. In a transaction of its own, whose end the next one waits for.
+
+        Raises: BadValue
+        """
+        await self._database.fetchval(LOCK, f"{request_id} {key_id}")
+        before = await self.get(request_id, key_id)
+        said = await self.put(
+            request_id, key_id=key_id, user_id=user_id, score=score, correct_model=correct_model, label=label, comment=comment
+        )
+        return said, before
 
     async def page(
         self,

@@ -3,8 +3,8 @@
 from typing import Final
 
 from aiohttp import web
-
 from neuroroute.core.settings import Settings
+
 from neuroroute.web import (
     admin_keys,
     admin_users,
@@ -12,6 +12,7 @@ from neuroroute.web import (
     dashboard,
     dashboard_keys,
     dashboard_tools,
+    feedback,
     inference,
     models,
     openapi,
@@ -50,6 +51,7 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.get("/v1/models", models.list_v1),
         web.get("/v1/models/{id:.+}", models.get_v1),
         web.post("/v1/route", route.route),
+        web.post("/v1/feedback", feedback.feedback),
         web.post("/prompt", prompt.prompt),
         web.get("/models", models.list_all),
         web.get("/models/{id:.+}", models.get_one),
