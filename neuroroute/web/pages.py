@@ -157,12 +157,12 @@ def link(query: Mapping[str, str], **changes: object) -> str:
 
 
 def usd(value: float | None) -> str:
-    """Money with as many digits as it needs: $12.30, $0.0042."""
+    """Money with as many digits as it needs, two at least: $12.30, $0.0042."""
     if value is None:
         return "unknown"
     size = abs(value)
-    digits = 2 if size >= 1 or size == 0 else 4 if size >= 0.01 else 6
-    return f"{'-' if value < 0 else ''}${size:,.{digits}f}"
+    whole, _, cents = f"{size:,.{2 if size >= 1 or size == 0 else 4 if size >= 0.01 else 6}f}".partition(".")
+    return f"{'-' if value < 0 else ''}${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def number(value: float | None) -> str:

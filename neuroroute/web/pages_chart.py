@@ -48,16 +48,16 @@ def step_of(length: timedelta) -> str:
 def filled(
     rows: Sequence[Mapping[str, Any]], group: str, since: datetime, until: datetime
 ) -> list[tuple[datetime, Mapping[str, Any] | None]]:
-    """Every hour or day of a time, with its row if it has one."""
+    """Every hour or day of a time, the last _BARS_MAX of them, with its row if it has one."""
     step = HOUR if group == "hour" else DAY
     known = {row[group]: row for row in rows}
-    begun = since.astimezone(UTC)
+    begun = max(since, until - step * _BARS_MAX).astimezone(UTC)
     at = begun.replace(hour=begun.hour if group == "hour" else 0, minute=0, second=0, microsecond=0)
     found = []
     while at < until:
         found.append((at, known.get(at)))
         at += step
-    return found[-_BARS_MAX:]
+    return found
 
 
 def stacked(
@@ -96,13 +96,13 @@ def stacked(
 
 
 def _round_up(most: float) -> float:
-    """The next of 1, 2, 5 times a power of ten."""
+    """The next round number, so that half of it is one too."""
     if most <= 0:
         return 0.0
     power = 10.0 ** (len(str(int(most))) - 1) if most >= 1 else 1.0
     while power > most:
         power /= 10
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= most)
+    return next(power * factor for factor in (1, 2, 3, 4, 5, 6, 8, 10) if power * factor >= most)
 
 
 def _named(at: datetime, group: str) -> str:

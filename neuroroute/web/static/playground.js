@@ -69,10 +69,28 @@ function show(card, response, took, first, usage) {
   if (first) fact(facts, "First token", time(first));
   fact(facts, "Time", time(took));
   if (usage) fact(facts, "Tokens", `${usage.prompt_tokens} in, ${usage.completion_tokens} out`);
-  const cost = usage?.cost_usd ?? usage?.cost;
-  if (typeof cost === "number") fact(facts, "Cost", money(cost));
   const cache = response.headers.get("x-neuroroute-cache");
   if (cache) fact(facts, "Cache", cache);
+}
+
+// What the books say of a call, a moment after its end: they are written in batches.
+async function booked(card, requestId) {
+  for (const wait of [700, 1500, 3000]) {
+    await new Promise((done) => setTimeout(done, wait));
+    const response = await fetch("/dashboard/requests?limit=20", { headers: { accept: "application/json" } });
+    if (!response.ok) return;
+    const row = (await response.json()).data.find((one) => one.request_id === requestId);
+    if (row) {
+      const facts = card.querySelector(".facts");
+      fact(facts, "Cost", money(row.cost_usd));
+      if (row.baseline_cost_usd !== null && row.cost_usd !== null) fact(facts, "Saved", money(row.baseline_cost_usd - row.cost_usd));
+      const link = document.createElement("a");
+      link.href = `/dashboard/requests/${requestId}`;
+      link.textContent = "Open this call";
+      card.append(link);
+      return;
+    }
+  }
 }
 
 async function ask(model, prompt, card, signal) {
@@ -107,6 +125,7 @@ async function ask(model, prompt, card, signal) {
       if (event.neuroroute) decision(card, event.neuroroute);
     }
     show(card, response, performance.now() - began, first, usage);
+    booked(card, response.headers.get("x-request-id")).catch(() => {});
   } catch (failure) {
     if (failure.name === "AbortError") {
       card.querySelector(".route").textContent = "Stopped.";
