@@ -18,7 +18,7 @@ from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.demo import MODELS as DEMO_MODELS
 from neuroroute.adapters.discovery import Discovery, local_servers
 from neuroroute.adapters.transport import Transport
-from neuroroute.caching.responses import ResponseCache
+from neuroroute.caching.responses import DROPS_CHANNEL, ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.flight import Flights
 from neuroroute.chain.gauges import readings
@@ -147,8 +147,10 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _keys(app: web.Application) -> AsyncIterator[None]:
+    deafen = app[DATABASE].listen(DROPS_CHANNEL, app[SERVICES].cache.hear)
     await app[SERVICES].keyring.start()
     yield
+    deafen()
     await app[SERVICES].keyring.close()
 
 

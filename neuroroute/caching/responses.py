@@ -34,7 +34,10 @@ _COMPRESS_LEVEL: Final = 1  # zlib 1: 25 us per 10 KB, 6 costs four times that f
 _MAGIC: Final = b"NRC2"
 _MAX_SHARE: Final = 8  # one entry is at most an eighth of the map
 _WAITING_BYTES: Final = 16 << 20
+DROPS_CHANNEL: Final = "neuroroute_cache_drops"
+"""Where workers without a shared store tell each other what was dropped."""
 _DROPS_KEY: Final = "drops"
+_MOST_DROPS: Final = 10_000  # moments that are remembered; beyond it the oldest are forgotten
 _DROPS_TTL_S: Final = 31 * 86_400
 _DROPS_EVERY_S: Final = 1.0
 
@@ -220,10 +223,31 @@ class ResponseCache:
         """
         if not told:
             self.on_drop(tag)
+        self._drops.pop(tag or "*", None)
         self._drops[tag or "*"] = unix_s()
+        if len(self._drops) > _MOST_DROPS:
+            del self._drops[next(iter(self._drops))]
         self._drops_changed = True
         self._wake.set()
         return self._sweep()
+
+    def dropped_at_s(self, tag: str | None = None) -> float:
+        """When `tag` was last dropped, in Unix seconds; 0 = never."""
+        return self._drops.get(tag or "*", 0.0)
+
+    def hear(self, told: str) -> None:
+        """Another worker dropped something: what `drop_told` made."""
+        try:
+            news = _moments(told.encode())
+        except UnicodeEncodeError:
+            return
+        self._merge(news)
+
+    def _merge(self, moments: dict[str, float]) -> None:
+        news = {tag: at_s for tag, at_s in moments.items() if at_s > self._drops.get(tag, 0.0)}
+        self._drops.update(news)
+        if news:
+            self._sweep()
 
     async def run(self) -> None:
         """Bring entries to the shared store and read the drops, for ever. Returns at once where there is no shared store."""
@@ -274,16 +298,18 @@ class ResponseCache:
     async def _share_drops(self, shared: KV) -> None:
         try:
             known = _moments(await shared.get(self._prefix + _DROPS_KEY))
-            news = {tag: at_s for tag, at_s in known.items() if at_s > self._drops.get(tag, 0.0)}
-            self._drops.update(news)
-            if news:
-                self._sweep()
+            self._merge(known)
             oldest_s = unix_s() - _DROPS_TTL_S
             self._drops = {tag: at_s for tag, at_s in self._drops.items() if at_s > oldest_s}
             if any(at_s > known.get(tag, 0.0) for tag, at_s in self._drops.items()):
                 await shared.set(self._prefix + _DROPS_KEY, dumps(self._drops), _DROPS_TTL_S)
         except KVAway:
             self.counts.away += 1
+
+
+def drop_told(tag: str | None, at_s: float) -> str:
+    """A drop, as other workers hear it."""
+    return dumps({tag or "*": at_s}).decode()
 
 
 def pack(entry: Entry) -> bytes:

@@ -6,6 +6,7 @@ from aiohttp import web
 from neuroroute.core.settings import Settings
 
 from neuroroute.web import (
+    admin_cache,
     admin_keys,
     admin_users,
     count_tokens,
@@ -67,6 +68,7 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.delete("/admin/api-keys/{id}", admin_keys.revoke_key),
         web.post("/admin/api-keys/{id}/rotate", admin_keys.rotate_key),
         *_dashboard(),
+        web.delete("/admin/cache", admin_cache.drop),
         web.get("/v1/streams/{id}", streams.resume),
         web.delete("/v1/streams/{id}", streams.stop),
         *(web.route(method, "/v1/responses/{id}{tail:.*}", stored.below) for method in PASSED_ON),

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from neuroroute.core.config import Layer
 from neuroroute.core.jsonbytes import loads
+from neuroroute.web.state import OFFER
 from tests.flow.test_before_commit import FIRST, LAST, MORE, USED
 from tests.support.gateway import HELLO, Gateway, gateway, model, provider
 from tests.support.upstream import CUT, STALL, Seen, Step, Upstream, error, sse, whole
@@ -220,3 +222,85 @@ async def test_strangers_do_not_join(database_url: str) -> None:
         assert state == "miss" and loads(body)["id"] == "other"
         assert loads((await first)[1])["id"] == ANSWER["id"] and len(up.seen) == 2
         assert (await read(gw, key=stranger, stream=True))[1].startswith(b'data: {"id":"other"')
+
+
+async def test_an_admin_drops_by_model_key_and_tag_on_all_workers(database_url: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw, gateway(database_url, one(up)) as other:
+
+        async def keep_everywhere() -> None:
+            for worker in (gw, other):
+                labelled: dict[str, Any]
+                for labelled in ({"user": "a"}, {"user": "b", "neuroroute": {"tags": {"team": "x"}}}):
+                    up.will(whole(ANSWER))
+                    async with worker.chat(**labelled) as response:
+                        assert response.headers["x-neuroroute-cache"] == "miss"
+
+        async def held(worker: Gateway) -> list[bool]:
+            found = []
+            for user in ("a", "b"):
+                async with worker.chat(user=user, neuroroute={"cache": "only"}) as response:
+                    found.append(response.status == 200)
+            return found
+
+        async def dropped(query: str) -> int:
+            async with gw.ask("DELETE", "/admin/cache" + query) as response:
+                body = await response.json()
+                assert response.status == 200 and body["object"] == "cache.dropped"
+            await asyncio.sleep(0.3)
+            return int(body["dropped"])
+
+        async with gw.get("/admin/api-keys") as response:
+            key_id = (await response.json())["data"][0]["id"]
+        for query, count, left in (
+            ("?tag=team%3Dx", 1, [True, False]), ("?model=m", 2, [False, False]), (f"?key_id={key_id}", 2, [False, False]),
+            ("?model=other", 0, [True, True]), ("", 2, [False, False]),
+        ):  # fmt: skip
+            async with gw.ask("DELETE", "/admin/cache"):
+                await asyncio.sleep(0.3)
+            await keep_everywhere()
+            assert await held(gw) == await held(other) == [True, True]
+            assert await dropped(query) == count
+            assert await held(gw) == await held(other) == left, query
+        lines = await gw.database.fetch("SELECT action, target FROM audit_log WHERE action = 'cache.drop' ORDER BY id")
+        assert {line["target"] for line in lines} == {"*", "model:m", "model:other", "tag:team=x", f"key:{key_id}"}
+
+
+async def test_who_may_not_drop_and_what_makes_no_sense(database_url: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw:
+        plain = (await gw.new_key(user_id=(await gw.new_user())["id"]))["key"]
+        for query, key, status in (
+            ("", plain, 403),
+            ("", "", 401),
+            ("?color=red", None, 400),
+            ("?model=a&tag=b%3Dc", None, 400),
+            ("?tag=b", None, 400),
+        ):
+            async with gw.ask("DELETE", "/admin/cache" + query, key=key) as response:
+                assert response.status == status, query
+
+
+async def test_another_upstream_behind_the_name_voids_its_answers_and_no_others(database_url: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw:
+        offer = gw.app[OFFER]
+
+        def configured(upstream: str, alias: str) -> Layer:
+            models = {"m": model("p", upstream), "n": model("p", "n-up")}
+            return Layer("file", {**one(up), "models": models, "aliases": {"best": [alias]}})
+
+        offer.take(configured("up", "m"))
+        for name in ("m", "n", "best"):
+            up.will(whole({**ANSWER, "id": name}))
+            await read(gw, model=name)
+
+        async def states() -> list[str]:
+            found = []
+            for name in ("m", "n", "best"):
+                async with gw.chat(name, neuroroute={"cache": "only"}) as response:
+                    found.append("hit" if response.status == 200 else "gone")
+            return found
+
+        assert await states() == ["hit", "hit", "hit"]
+        offer.take(configured("up-2", "m"))
+        assert await states() == ["gone", "hit", "gone"]
+        offer.take(configured("up", "n"))
+        assert await states() == ["hit", "hit", "gone"]

@@ -1,0 +1,48 @@
+"""/admin/cache: forget kept answers."""
+
+from typing import Final
+
+from aiohttp import web
+
+from neuroroute.access.keys import note
+from neuroroute.caching.responses import DROPS_CHANNEL, drop_told
+from neuroroute.core.errors import BadRequest
+from neuroroute.web.bodies import answer
+from neuroroute.web.identity import actor, operator
+from neuroroute.web.state import DATABASE, SERVICES
+
+_BY: Final = {"model": "model:", "key_id": "key:", "user_id": "user:", "tag": "tag:"}
+_MAX_CHARS: Final = 512
+
+
+async def drop(request: web.Request) -> web.Response:
+    """
+    DELETE /admin/cache?model=&key_id=&user_id=&tag=: forget the kept answers of a model, a key, a user or a tag (name=value); without any, all.
+
+    Every worker forgets them within two seconds. `dropped` counts those that the worker held which answers.
+    """
+    principal = await operator(request)
+    tag = _tag(request)
+    database = request.app[DATABASE]
+    async with database.transaction() as change:
+        await note(change, actor(request, principal), "cache.drop", tag or "*")
+    dropped, at_s = request.app[SERVICES].cache.drop(tag), request.app[SERVICES].cache.dropped_at_s(tag)
+    await database.notify(DROPS_CHANNEL, drop_told(tag, at_s))
+    return answer({"object": "cache.dropped", "tag": tag, "dropped": dropped})
+
+
+def _tag(request: web.Request) -> str | None:
+    given = [(name, value) for name, value in request.query.items() if value]
+    for name, value in given:
+        if name not in _BY:
+            raise BadRequest(f"{name[:64]}: unknown; expected one of {', '.join(_BY)}", param=name[:64])
+        if len(value) > _MAX_CHARS:
+            raise BadRequest(f"{name}: at most {_MAX_CHARS} characters", param=name)
+    if len(given) > 1:
+        raise BadRequest("Name one of model, key_id, user_id and tag, or none of them.", param=given[1][0])
+    if not given:
+        return None
+    name, value = given[0]
+    if name == "tag" and "=" not in value:
+        raise BadRequest("tag: expected name=value", param="tag")
+    return _BY[name] + value
