@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+
 from neuroroute.access.keyring import Keyring
 from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.demo import MODELS as DEMO_MODELS
@@ -25,6 +26,7 @@ from neuroroute.chain.gauges import readings
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
+from neuroroute.chain.services import Services
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
@@ -43,15 +45,13 @@ from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import Usage
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.telemetry.shared import METRICS_FOLDER, Shared
+from neuroroute.web import cors
 from neuroroute.web.errors import errors
 from neuroroute.web.lifecycle import Lifecycle
-from neuroroute.web.sink import KeepAlive
-from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
-
-from neuroroute.chain.services import Services
-from neuroroute.web import cors
 from neuroroute.web.openapi import DOCUMENT, dumped
 from neuroroute.web.routes import table
+from neuroroute.web.sink import KeepAlive
+from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
 
 DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
 READINGS_PER_S: Final = 50.0

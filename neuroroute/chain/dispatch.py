@@ -15,14 +15,13 @@ from neuroroute.adapters import translator_for
 from neuroroute.adapters.base import StreamTranslator, Translator
 from neuroroute.adapters.transport import UpstreamResponse
 from neuroroute.adapters.upstream import shown_headers
+from neuroroute.chain.call import Call, Tried
 from neuroroute.chain.meter import delivered
+from neuroroute.chain.services import Services
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NeuroRouteError, Retry, Unavailable, UpstreamBroken, UpstreamError
 from neuroroute.core.types import Dialect, Reply, Target
 from neuroroute.routing.health import Attempt
-
-from neuroroute.chain.call import Call, Tried
-from neuroroute.chain.services import Services
 
 _BACKOFF_S: Final = 0.1  # mean of the pause before the second try of the same target, by full jitter. Guess.
 _MAX_PAUSE_S: Final = 2.0  # a provider's longer Retry-After is passed on to the client instead of slept here

@@ -17,23 +17,22 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from neuroroute.caching.responses import Entry
+from neuroroute.chain import cache, replies, stored
 from neuroroute.chain.auth import auth
+from neuroroute.chain.call import Call
 from neuroroute.chain.classify import classify
+from neuroroute.chain.dispatch import Streaming, dispatch
 from neuroroute.chain.flight import Flight, Lead, Telling
 from neuroroute.chain.parse import parse
 from neuroroute.chain.plan import plan, plan_pass
 from neuroroute.chain.rate_limit import rate_limit
+from neuroroute.chain.services import Services
+from neuroroute.chain.settle import settle
 from neuroroute.chain.tapes import Tape
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError, StreamCut
 from neuroroute.core.tasks import spawn
 from neuroroute.core.types import Dialect, Reply
-
-from neuroroute.chain import cache, replies, stored
-from neuroroute.chain.call import Call
-from neuroroute.chain.dispatch import Streaming, dispatch
-from neuroroute.chain.services import Services
-from neuroroute.chain.settle import settle
 
 
 class Sink(Protocol):

@@ -8,14 +8,13 @@ from dataclasses import replace
 from typing import Final
 
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
+from neuroroute.chain.call import Call
+from neuroroute.chain.services import Services
 from neuroroute.core import tokens
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.errors import ClientGone, StreamCut
 from neuroroute.core.types import Dialect
 from neuroroute.store.usage import UsageRecord
-
-from neuroroute.chain.call import Call
-from neuroroute.chain.services import Services
 
 _OWN_BASELINE: Final = frozenset({Dialect.PASS, Dialect.EMBEDDINGS})
 """Where the baseline model could not have answered: there each call is its own baseline."""

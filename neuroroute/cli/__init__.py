@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from neuroroute.cli.out import Fault, faults, load
 
 from neuroroute import __version__
 from neuroroute.cli import config, keys, launch, migrate, models, route, usage, users
+from neuroroute.cli.out import Fault, faults, load
 
 app = typer.Typer(
     name="neuroroute",

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
-from neuroroute.core import jsonbytes
-from neuroroute.core.errors import NotFound
-from neuroroute.core.settings import Settings
-from neuroroute.core.types import LABELS
-from neuroroute.web.feedback import FeedbackBody
-from neuroroute.web.state import SERVICES
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from neuroroute import __version__
+from neuroroute.core import jsonbytes
+from neuroroute.core.errors import NotFound
+from neuroroute.core.settings import Settings
+from neuroroute.core.types import LABELS
 from neuroroute.web import schemas
+from neuroroute.web.feedback import FeedbackBody
+from neuroroute.web.state import SERVICES
 
 _BODIES: Final[Mapping[tuple[str, str], type[BaseModel]]] = {
     ("POST", "/v1/feedback"): FeedbackBody,

@@ -3,8 +3,8 @@
 from typing import Final
 
 from aiohttp import web
-from neuroroute.core.settings import Settings
 
+from neuroroute.core.settings import Settings
 from neuroroute.web import (
     admin_cache,
     admin_keys,
