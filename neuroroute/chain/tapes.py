@@ -1,8 +1,9 @@
 """
 Streams that outlive their client's line: every event goes on a tape, and whoever has the right to it reads from there, from any place.
 
-A tape is bounded in bytes, all tapes of a process together too, and they are kept for a while after their end. With Redis each is copied there
-every COPY_S, so that a client may come back to another worker or replica; without it, to the process that runs the call.
+A tape is bounded in bytes, all tapes of a process together too, and they are kept for a while after their end. Of a stream that is longer the
+beginning is forgotten: who reads along misses nothing. With Redis each is copied there every COPY_S, so that a client may come back to another
+worker or replica; without it, to the process that runs the call.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Final
 
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
-from neuroroute.core.errors import ClientGone, NotFound, StreamCut
+from neuroroute.core.errors import NotFound, StreamCut
 from neuroroute.core.tasks import spawn
 from neuroroute.store.kv import KV, KVAway
 
@@ -20,6 +21,7 @@ TAPE_BYTES: Final = 4 << 20
 ALL_BYTES: Final = 64 << 20
 KEPT_S: Final = 600.0
 COPY_S: Final = 0.25
+ABANDONED_S: Final = 5.0  # a tape of another worker that nobody reads for so long is not fetched any more
 _END: Final = b"\n\n"
 
 
@@ -27,7 +29,7 @@ class Tape:
     """
     The events of one stream, as they went out. A `Sink`: the life of a call writes to it.
 
-    `events` counts from 0. `follow` gives them from any place on, then live, until the end.
+    The events are counted from 0; the first `forgotten` are not held any more. `follow` gives them from any place on, then live, until the end.
     """
 
     def __init__(self, request_id: str, user_id: str) -> None:
@@ -35,7 +37,9 @@ class Tape:
         self.status, self.headers = 200, dict[str, str]()
         self.body: bytes | None = None  # a whole answer came instead of a stream: a refusal
         self.events: list[bytes] = []
+        self.forgotten = 0
         self.size_bytes = 0
+        self.readers = 0
         self.began, self.done, self.broken = False, False, False
         self.ended_s = 0.0
         self.running: asyncio.Task[None] | None = None
@@ -52,13 +56,19 @@ class Tape:
 
     async def write(self, chunk: bytes) -> None:
         *events, self._rest = (self._rest + chunk).split(_END)
-        for event in events:
-            self.events.append(event + _END)
-            self.size_bytes += len(event) + 2
-        if self.size_bytes > TAPE_BYTES:
-            self.broken = True
-            raise ClientGone("the stream is longer than what is kept of one")
+        self._append([event + _END for event in events])
         await self._tell()
+
+    def _append(self, events: list[bytes]) -> None:
+        self.events += events
+        self.size_bytes += sum(map(len, events))
+        if self.size_bytes > TAPE_BYTES:
+            self._forget(len(self.events) // 2)
+
+    def _forget(self, count: int) -> None:
+        self.size_bytes -= sum(map(len, self.events[:count]))
+        del self.events[:count]
+        self.forgotten += count
 
     async def end(self) -> None:
         if self._rest:
@@ -81,19 +91,41 @@ class Tape:
         await self._tell()
 
     async def follow(self, after: int = 0) -> AsyncIterator[bytes]:
-        """The events after the first `after`, as they come. Raises StreamCut where the stream broke off."""
-        while True:
-            while after < len(self.events):
-                fresh = self.events[after:]
-                after += len(fresh)
-                yield b"".join(fresh)
-            if self.done:
-                break
-            async with self._news:
-                if after >= len(self.events) and not self.done:
-                    await self._news.wait()
+        """The events after the first `after`, as they come. Raises StreamCut where the stream broke off, or these are forgotten."""
+        self.readers += 1
+        try:
+            while True:
+                if after < self.forgotten:
+                    raise StreamCut("the beginning of the stream is not kept any more")
+                if fresh := self.events[after - self.forgotten :]:
+                    after += len(fresh)
+                    yield b"".join(fresh)
+                elif self.done:
+                    break
+                else:
+                    async with self._news:
+                        if after >= self.known and not self.done:
+                            await self._news.wait()
+        finally:
+            self.readers -= 1
         if self.broken:
             raise StreamCut("the stream broke off")
+
+    @property
+    def known(self) -> int:
+        """How many events there are so far, the forgotten ones included."""
+        return self.forgotten + len(self.events)
+
+    async def take(self, newer: "Tape") -> None:
+        """Go on with what another reading of the same stream has more."""
+        if self.known < newer.forgotten:
+            self._forget(len(self.events))
+            self.forgotten = newer.forgotten
+        self._append(newer.events[self.known - newer.forgotten :])
+        self.broken = newer.broken
+        if newer.done:
+            self.finish()
+        await self._tell()
 
     async def began_or_done(self) -> None:
         """Returns when the head of the answer is known."""
@@ -110,12 +142,14 @@ class Tapes:
 
     def __init__(self, shared: KV | None = None) -> None:
         self._tapes: OrderedDict[str, Tape] = OrderedDict()
+        self._running: set[Tape] = set()
         self._shared = shared
 
     def open(self, request_id: str, user_id: str, *, findable: bool = True) -> Tape:
         """A fresh tape; the oldest finished ones make room. findable=False: for the one reader that it has now."""
         self._sweep()
         tape = Tape(request_id, user_id)
+        self._running.add(tape)
         if not findable:
             return tape
         self._tapes[request_id] = tape
@@ -127,14 +161,35 @@ class Tapes:
         """Raises NotFound where there is none, or it is another user's."""
         tape = self._tapes.get(request_id)
         if tape is None and self._shared is not None:
-            tape = await self._fetched(request_id, self._shared)
+            tape = await self._fetched(request_id, user_id, self._shared)
         if tape is None or tape.user_id != user_id:
             raise NotFound(
                 f"There is no stream '{request_id[:64]}': it was not resumable, or is over since {KEPT_S / 60:g} minutes.", param="id"
             )
         return tape
 
+    async def drain(self, within_s: float) -> bool:
+        """Let the streams that run finish. False: some were still running at the end."""
+        until_s = monotonic_s() + within_s
+        while running := self._tasks():
+            left_s = until_s - monotonic_s()
+            if left_s <= 0:
+                return False
+            await asyncio.wait(running, timeout=left_s)
+        return True
+
+    async def close(self) -> None:
+        """End the streams that still run, so that each is on the books before those are closed."""
+        running = self._tasks()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [tape.running for tape in self._running if tape.running is not None and not tape.running.done()]
+
     def _sweep(self) -> None:
+        self._running = {tape for tape in self._running if not tape.done}
         before_s = monotonic_s() - KEPT_S
         held = sum(tape.size_bytes for tape in self._tapes.values())
         for name, tape in list(self._tapes.items()):
@@ -147,11 +202,10 @@ class Tapes:
         copied = -1
         while True:
             over = tape.done
-            if len(tape.events) != copied or over:
-                copied = len(tape.events)
-                head = jsonbytes.dumps(
-                    [tape.user_id, tape.status, tape.headers, tape.done, tape.broken, [len(event) for event in tape.events]]
-                )
+            if tape.known != copied or over:
+                copied = tape.known
+                sizes = [len(event) for event in tape.events]
+                head = jsonbytes.dumps([tape.user_id, tape.status, tape.headers, tape.done, tape.broken, tape.forgotten, sizes])
                 try:
                     await shared.set(_name(tape.request_id), b"\n".join((head, b"".join(tape.events))), KEPT_S)
                 except KVAway:
@@ -160,10 +214,10 @@ class Tapes:
                 return
             await asyncio.sleep(COPY_S)
 
-    async def _fetched(self, request_id: str, shared: KV) -> Tape | None:
-        """Another worker's tape; it is read again until it ends."""
+    async def _fetched(self, request_id: str, user_id: str, shared: KV) -> Tape | None:
+        """Another worker's tape; it is read again until it ends, or its reader leaves."""
         tape = await _read(request_id, shared)
-        if tape is not None and not tape.done:
+        if tape is not None and tape.user_id == user_id and not tape.done:
             spawn(_refresh(tape, shared), name="tape of another worker")
         return tape
 
@@ -180,8 +234,9 @@ async def _read(request_id: str, shared: KV) -> Tape | None:
     if data is None:
         return None
     head, _, body = data.partition(b"\n")
-    user_id, status, headers, done, broken, sizes = jsonbytes.loads(head)
+    user_id, status, headers, done, broken, forgotten, sizes = jsonbytes.loads(head)
     tape = Tape(request_id, user_id)
+    tape.forgotten = forgotten
     tape.status, tape.headers, tape.began, tape.broken = status, headers, True, broken
     at = 0
     for size in sizes:
@@ -193,15 +248,13 @@ async def _read(request_id: str, shared: KV) -> Tape | None:
 
 
 async def _refresh(tape: Tape, shared: KV) -> None:
-    deadline_s = monotonic_s() + KEPT_S
-    while not tape.done and monotonic_s() < deadline_s:
+    now_s = monotonic_s()
+    deadline_s, read_s = now_s + KEPT_S, now_s
+    while not tape.done and now_s < deadline_s and now_s < read_s + ABANDONED_S:
         await asyncio.sleep(COPY_S)
+        now_s = monotonic_s()
+        read_s = now_s if tape.readers else read_s
         newer = await _read(tape.request_id, shared)
-        if newer is not None and (len(newer.events) > len(tape.events) or newer.done):
-            tape.events += newer.events[len(tape.events) :]
-            tape.broken = newer.broken
-            if newer.done:
-                tape.finish()
-            async with tape._news:
-                tape._news.notify_all()
+        if newer is not None and (newer.known > tape.known or newer.done):
+            await tape.take(newer)
     await tape.wake()

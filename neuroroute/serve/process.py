@@ -14,11 +14,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from neuroroute.core import tasks
+from neuroroute.core.clock import monotonic_s
 from neuroroute.core.settings import Settings
 from neuroroute.serve.banner import Facts
 from neuroroute.serve.listener import BACKLOG
 from neuroroute.web.server import Edge
-from neuroroute.web.state import LIFECYCLE, OFFER, RELOAD
+from neuroroute.web.state import LIFECYCLE, OFFER, RELOAD, SERVICES
 
 READINESS_S: Final = 0.5
 """How long a draining process still takes new connections after its readiness fell, so that balancers see it first."""
@@ -89,12 +90,19 @@ async def live(
         if not orders.quietly:
             lifecycle.ready, lifecycle.draining = False, True
             await _unless(orders.end, asyncio.sleep(READINESS_S))
-        whole = await _unless(orders.end, edge.drain(settings.shutdown_grace_s))
+        whole = await _unless(orders.end, _drained(edge, app, settings.shutdown_grace_s))
         if not whole:
             _log.warning("calls that were still running are cut")
         return bool(whole)
     finally:
         await edge.cleanup()
+
+
+async def _drained(edge: Edge, app: web.Application, grace_s: float) -> bool:
+    """Calls have finished, and then streams whose clients left them running. False: not all did within `grace_s`."""
+    until_s = monotonic_s() + grace_s
+    whole = await edge.drain(grace_s)
+    return await app[SERVICES].tapes.drain(max(until_s - monotonic_s(), 0.0)) and whole
 
 
 async def _reload(app: web.Application) -> None:

@@ -3,8 +3,14 @@
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
+from neuroroute.chain import tapes
+from neuroroute.chain.tapes import Tape
+from neuroroute.core.errors import StreamCut
+from neuroroute.store.postgres import Database
+from neuroroute.store.usage import Usage, UsageFilter
 from tests.flow.test_before_commit import FIRST, LAST, MORE, USED
 from tests.support.gateway import gateway, model, provider
 from tests.support.upstream import Upstream, error, sse
@@ -86,3 +92,55 @@ async def test_a_keys_policy_says_what_a_cut_line_does(database_url: str, policy
         async with gw.chat(stream=True, key=key["key"]) as response:
             assert response.headers["x-neuroroute-cache"] == ("miss" if policy == "cancel" else "hit")
             response.close()
+
+
+async def test_a_stream_that_is_left_running_is_on_the_books_when_the_gateway_ends(database_url: str) -> None:
+    """What runs on without its client is waited for in a drain, and settled in any case."""
+    async with Upstream() as up:
+        async with gateway(database_url, one(up)) as gw:
+            up.will(*[sse(FIRST, *[piece for _ in range(pieces) for piece in (MORE, 0.05)], LAST, USED) for pieces in (10, 600)])
+            key = (await gw.new_key(on_disconnect="finish"))["key"]
+            for number in (1, 2):
+                async with gw.chat(stream=True, key=key, seed=number) as response:
+                    await response.content.readany()
+                    response.close()
+                assert await gw.services.tapes.drain(3.0) is (number == 1)
+        async with Database(database_url) as database:
+            rows, _ = await Usage(database).page(UsageFilter())
+        assert [row.status for row in rows] == ["client_gone", "ok"] and all(row.completion_tokens > 0 for row in rows)
+
+
+async def test_of_a_long_stream_the_beginning_is_forgotten_and_its_reader_misses_nothing(database_url: str) -> None:
+    events = tapes.TAPE_BYTES // 100_000 * 2
+    piece = {**MORE, "choices": [{"index": 0, "delta": {"content": "y" * 100_000}, "finish_reason": None}]}
+    async with Upstream() as up, gateway(database_url, one(up)) as gw:
+        up.will(sse(FIRST, *[piece] * events, LAST, USED))
+        async with gw.chat(stream=True, neuroroute=RESUMABLE) as response:
+            request_id = response.headers["x-request-id"]
+            text = await response.read()
+            assert text.count(b"y" * 100_000) == events and text.endswith(b"data: [DONE]\n\n")
+        tape = await gw.services.tapes.find(request_id, (await gw.rows(1))[0].user_id)
+        assert tape.size_bytes <= tapes.TAPE_BYTES and tape.forgotten > 0 and tape.known == text.count(b"\n\n")
+        async with gw.get(f"/v1/streams/{request_id}?after={tape.known - 2}") as response:
+            assert (await response.read()).endswith(b"data: [DONE]\n\n")
+        with pytest.raises(aiohttp.ClientError):
+            async with gw.get(f"/v1/streams/{request_id}") as response:
+                await response.read()
+
+
+async def test_a_reading_of_another_workers_tape_goes_on_over_what_was_forgotten() -> None:
+    theirs, ours = Tape("req_1", "usr_1"), Tape("req_1", "usr_1")
+    await theirs.write(b"".join(b"data: %d\n\n" % number for number in range(10)))
+    await ours.take(theirs)
+    assert ours.known == 10
+    theirs._forget(8)
+    await theirs.write(b"data: 10\n\n")
+    await ours.take(theirs)
+    assert (ours.forgotten, ours.known, ours.events[-1]) == (0, 11, b"data: 10\n\n")
+    late = Tape("req_1", "usr_1")
+    await late.take(theirs)
+    await theirs.end()
+    await late.take(theirs)
+    assert [piece async for piece in late.follow(9)] == [b"data: 9\n\ndata: 10\n\n"]
+    with pytest.raises(StreamCut):
+        [piece async for piece in late.follow(7)]
