@@ -159,6 +159,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     for name, work in app[JOBS].items():
         tasks.keep(name, work)
     yield
+    await app[SERVICES].tapes.close()
     await tasks.close()
     await app[SERVICES].learning.close()
     await app[SERVICES].ledger.close()
