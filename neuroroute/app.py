@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from neuroroute.access.keyring import Keyring
+from neuroroute.accounting.journal import Journal
 from neuroroute.accounting.ledger import Ledger
+from neuroroute.accounting.records import USAGE
+from neuroroute.accounting.recovery import Recovery
 from neuroroute.adapters.demo import MODELS as DEMO_MODELS
 from neuroroute.adapters.discovery import Discovery, local_servers
 from neuroroute.adapters.transport import Transport
-from neuroroute.caching.responses import DROPS_CHANNEL, ResponseCache
+from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
+from neuroroute.chain.budget_rules import BudgetRules
 from neuroroute.chain.flight import Flights
-from neuroroute.chain.gauges import readings
+from neuroroute.chain.gauges import sources
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
@@ -30,17 +34,24 @@ from neuroroute.chain.services import Services
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
+from neuroroute.core.ids import new_id
+from neuroroute.core.money import Budget
 from neuroroute.core.settings import Settings
-from neuroroute.core.tasks import Tasks
-from neuroroute.core.types import Model, Provider
+from neuroroute.core.tasks import Tasks, spawn
+from neuroroute.core.types import Limits, Model, Provider
+from neuroroute.limits.budget import Budgets
 from neuroroute.limits.concurrency import Concurrency
 from neuroroute.limits.leases import Leases
+from neuroroute.limits.neighbours import Neighbours
+from neuroroute.limits.queue import Queues
 from neuroroute.limits.rate import Limiter
+from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.offers import timeouts_of
 from neuroroute.routing.router import Router
 from neuroroute.routing.threads import Threads
-from neuroroute.store.postgres import Database
+from neuroroute.store.budgets import Holds
+from neuroroute.store.postgres import Database, DatabaseAway
 from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import Usage
 from neuroroute.telemetry.metrics import Metrics
@@ -58,12 +69,17 @@ READINGS_PER_S: Final = 50.0
 """Prompts of named models that a worker labels: at 0.1 ms each half a percent of a core."""
 RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
+JOURNAL_FOLDER: Final = "journal"
+LIMITS_FOLDER: Final = "limits"
+CACHE_CHANNEL: Final = "neuroroute_cache"
 if TYPE_CHECKING:
     from neuroroute.store.kv_redis import RedisKV
 
 _log = logging.getLogger("neuroroute")
 
 
+JOURNAL: Final = web.AppKey("journal", Journal)
+NEIGHBOURS: Final[web.AppKey[Neighbours | None]] = web.AppKey("neighbours")  # None: one worker, or Redis
 JOBS: Final[web.AppKey[dict[str, Callable[[], Awaitable[None]]]]] = web.AppKey("jobs")
 
 
@@ -84,7 +100,10 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
         slow_query_ms=settings.db_slow_query_threshold,
     )
     redis = _redis(settings)
-    services = _services(settings, offer, database, redis, data_dir or settings.neuroroute_data_dir, worker)
+    home = data_dir or settings.neuroroute_data_dir
+    journal = Journal(home / JOURNAL_FOLDER)
+    neighbours = Neighbours(home / LIMITS_FOLDER) if redis is None and settings.workers > 1 else None
+    services = _services(settings, offer, database, redis, home, worker, journal, neighbours)
 
     async def reload() -> bool:
         return file is not None and await file.check(offer.take, force=True)
@@ -93,10 +112,18 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[SERVICES], app[DATABASE], app[REDIS] = services, database, redis
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
+    app[JOURNAL], app[NEIGHBOURS] = journal, neighbours
     app[JOBS] = _jobs(app, file)
-    services.metrics.source(lambda: list(readings(services, database)))
+    for source in sources(services, database, journal):
+        services.metrics.source(source)
     cors.allow(app, settings.cors_origins)
-    offer.on_swap = lambda catalog: services.health.keep(frozenset(entry.key for entry in catalog.entries.values()))
+
+    def swapped(catalog: Catalog) -> None:
+        services.health.keep(frozenset(entry.key for entry in catalog.entries.values()))
+        _configure(services, offer)
+
+    offer.on_swap = swapped
+    _configure(services, offer)
     routes = table(settings)
     app[DOCUMENT] = dumped(routes, settings)
     app.add_routes(routes)
@@ -127,6 +154,9 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
         "learning": s.learning.run,
         "metrics": s.metrics.run,
         "limits": s.limiter.run,
+        "budgets": s.budgets.run,
+        "journal": app[JOURNAL].run,
+        "journals left behind": Recovery(app[JOURNAL].folder, Usage(app[DATABASE]).insert_many, USAGE).run,
         "discovery": discovery.run,
         "keep-alive": app[KEEP_ALIVE].run,
         "stored responses": lambda: _expire(s),
@@ -147,23 +177,70 @@ async def _stores(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _keys(app: web.Application) -> AsyncIterator[None]:
-    deafen = app[DATABASE].listen(DROPS_CHANNEL, app[SERVICES].cache.hear)
     await app[SERVICES].keyring.start()
     yield
-    deafen()
     await app[SERVICES].keyring.close()
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:
+    s, journal, neighbours = app[SERVICES], app[JOURNAL], app[NEIGHBOURS]
+    await asyncio.to_thread(journal.start)
+    end = _shared_drops(app) if app[REDIS] is None else None
     tasks = Tasks()
     for name, work in app[JOBS].items():
         tasks.keep(name, work)
     yield
     await app[SERVICES].tapes.close()
     await tasks.close()
-    await app[SERVICES].learning.close()
-    await app[SERVICES].ledger.close()
-    await app[SERVICES].metrics.close()
+    if end is not None:
+        end()
+    if neighbours is not None:
+        await neighbours.close()
+    await s.learning.close()
+    await s.ledger.close()
+    await s.budgets.close()
+    await s.metrics.close()
+    await asyncio.to_thread(journal.close)
+
+
+def _shared_drops(app: web.Application) -> Callable[[], None]:
+    """Without Redis the database tells all processes what is dropped from the cache. Returns what ends it."""
+    cache, database, own = app[SERVICES].cache, app[DATABASE], new_id("wrk")
+
+    def dropped(tag: str | None) -> None:
+        spawn(_tell(database, f"{own} {tag or ''}"), name="cache drop")
+
+    def told(payload: str) -> None:
+        sender, _, tag = payload.partition(" ")
+        if sender != own:
+            cache.drop(tag or None, told=True)
+
+    cache.on_drop = dropped
+    return database.listen(CACHE_CHANNEL, told)
+
+
+async def _tell(database: Database, payload: str) -> None:
+    try:
+        await database.notify(CACHE_CHANNEL, payload)
+    except DatabaseAway:
+        _log.warning("the database is away: other workers keep what was dropped here from the cache until it expires")
+
+
+def _configure(s: Services, offer: Offer) -> None:
+    """What the configuration says of limits and budgets takes effect."""
+    config = offer.config
+    s.limit_rules.configure(config.limits.limits())
+    s.budget_rules.configure([budget.budget() for budget in config.budgets])
+    named = {name: provider.limits.limits() for name, provider in config.providers.items()}
+    named |= {f"{model.provider}/{name}": model.limits.limits() for name, model in config.models.items()}
+    s.queues.configure(
+        {
+            name: (limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrency or 0)
+            for name, limits in named.items()
+            if limits != Limits()
+        },
+        s.settings.workers,
+    )
 
 
 async def _open(app: web.Application) -> AsyncIterator[None]:
@@ -172,18 +249,36 @@ async def _open(app: web.Application) -> AsyncIterator[None]:
     app[LIFECYCLE].draining = True
 
 
-def _services(settings: Settings, offer: Offer, database: Database, redis: "RedisKV | None", data_dir: Path, worker: int) -> Services:
+def _services(
+    settings: Settings,
+    offer: Offer,
+    database: Database,
+    redis: "RedisKV | None",
+    data_dir: Path,
+    worker: int,
+    journal: Journal,
+    neighbours: Neighbours | None,
+) -> Services:
+    store = redis or neighbours
+    limiter = Limiter(Leases(store, holders=settings.workers) if store is not None else None)
+    metrics_of = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
+    metrics = Metrics(enabled=settings.enable_metrics, sample_rate=settings.metrics_sample_rate, shared=metrics_of)
+    budgets = Budgets(
+        books=Holds(database), holders=settings.workers, percents=(settings.alert_budget_percent, 100.0), alert=_alert(metrics)
+    )
     classifier = Classifier.load()
     learning = Learning(database, lambda: offer.config.routing.learning, classifier.mean_difficulty)
-    shared = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
     health = Health(settings.breaker_failures, settings.breaker_open_s)
     return Services(
         settings=settings,
         keyring=Keyring(database, data_dir=data_dir, stale_max_s=settings.auth_stale_max_s),
         limit_rules=LimitRules(settings),
-        limiter=Limiter(Leases(redis) if redis is not None else None),
+        limiter=limiter,
         concurrency=Concurrency(),
-        cache=ResponseCache(settings.cache_max_bytes, redis, prefix=settings.cache_prefix),
+        queues=Queues(limiter),
+        budget_rules=BudgetRules(),
+        budgets=budgets,
+        cache=ResponseCache(settings.cache_max_bytes // settings.workers, redis, prefix=settings.cache_prefix),
         cache_shared_by_all=offer.config.cache.share == "everyone",
         classifier=classifier,
         readings=Allowance(READINGS_PER_S, burst=2 * READINGS_PER_S),
@@ -197,9 +292,25 @@ def _services(settings: Settings, offer: Offer, database: Database, redis: "Redi
         tapes=Tapes(redis),
         flights=Flights(),
         learning=learning,
-        ledger=Ledger(Usage(database).insert_many),
-        metrics=Metrics(enabled=settings.enable_metrics, sample_rate=settings.metrics_sample_rate, shared=shared),
+        ledger=Ledger(
+            Usage(database).insert_many,
+            journal=journal,
+            codec=USAGE,
+            on_written=lambda rows: budgets.booked([row.request_id for row in rows]),
+        ),
+        metrics=metrics,
     )
+
+
+def _alert(metrics: Metrics) -> Callable[[Budget, float], None]:
+    def alert(budget: Budget, percent: float) -> None:
+        metrics.count("neuroroute_budget_alerts", (budget.scope, f"{percent:g}"))
+        _log.warning(
+            "the %s budget of %s %s has reached %g %% of %g USD", budget.period, budget.scope, budget.subject, percent,
+            budget.limit_nanousd / 1e9,
+        )  # fmt: skip
+
+    return alert
 
 
 async def _expire(services: Services) -> None:

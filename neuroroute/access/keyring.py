@@ -344,6 +344,11 @@ def _principals(access: Access) -> list[tuple[bytes, Principal]]:
         expires_at_s,
         access.tags,
         access.on_disconnect,
+        tuple(
+            budget.of(scope, subject)
+            for scope, subject, budget in (("key", access.key_id, access.budget), ("user", access.user_id, access.user_budget))
+            if budget is not None
+        ),
     )
     if access.previous_digest is None or access.previous_until is None:
         return [(access.digest, now)]

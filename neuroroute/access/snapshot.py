@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuroroute.core import jsonbytes
+from neuroroute.core.money import Budget, Period
 from neuroroute.core.types import Limits, Principal, Role
 
 MAC_BYTES: Final = 32
@@ -134,6 +135,7 @@ def _plain(principal: Principal) -> dict[str, Any]:
         "expires_at_s": principal.expires_at_s,
         "tags": dict(principal.tags),
         "on_disconnect": principal.on_disconnect,
+        "budgets": [[b.scope, b.subject, b.limit_nanousd, b.period.value, b.spent_policy] for b in principal.budgets],
     }
 
 
@@ -146,4 +148,5 @@ def _principal(plain: dict[str, Any]) -> Principal:
     return Principal(
         plain["key_id"], plain["user_id"], Role(plain["role"]), None if models is None else frozenset(models), Limits(*plain["limits"]),
         Limits(*plain["user_limits"]), plain["expires_at_s"], plain["tags"], plain.get("on_disconnect", "cancel"),
+        tuple([Budget(scope, subject, limit, Period(period), policy) for scope, subject, limit, period, policy in plain.get("budgets", ())]),
     )  # fmt: skip

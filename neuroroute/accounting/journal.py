@@ -12,6 +12,7 @@ Space on the disk is reserved when a segment is made: a full disk is known befor
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import mmap
@@ -31,6 +32,7 @@ SEGMENT_BYTES: Final = 2 << 20
 MAX_BYTES: Final = 2 << 30
 SYNC_S: Final = 0.1
 _RESERVE: Final = 4  # a quarter of the last segment is kept for calls that are already running
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class JournalFull(Exception):
@@ -92,7 +94,8 @@ class Journal:
     """The segments of this process. `start` before use; `run` in the background."""
 
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, max_bytes: int = MAX_BYTES) -> None:
-        self._folder, self._segment_bytes, self._max_bytes = folder, segment_bytes, max_bytes
+        self.folder = folder
+        self._segment_bytes, self._max_bytes = segment_bytes, max_bytes
         self.owner = new_id("jrn")
         self._lock_fd = -1
         self._number = 0
@@ -101,15 +104,25 @@ class Journal:
         self._doomed: deque[Segment] = deque()
         self._wake = asyncio.Event()
         self._tending = threading.Lock()
-        self._current: Segment
+        self._current: Segment | None = None  # None: the disk was full at the start
         self.full = False
 
     def start(self) -> None:
-        """Make the folder, the lock and the first segments. Blocks. Raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_fd = _locked(self._folder / f"{self.owner}.lock", create=True)
-        self._current = self._make()
-        self._spare = self._make()
+        """
+        Make the folder, the lock and the first segments. Blocks.
+
+        Raises OSError where nothing can be written there; a full disk is none of these: then calls are refused until there is space.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock_fd = _locked(self.folder / f"{self.owner}.lock", create=True)
+        try:
+            self._current = self._make()
+            self._spare = self._make()
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            _log.error("the journal has no space, calls are refused: %s", error)
+            self.full = True
 
     @property
     def held_bytes(self) -> int:
@@ -118,11 +131,12 @@ class Journal:
 
     def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
         """For metrics: (name, label values, value)."""
-        return [("neuroroute_journal_bytes", (), self.held_bytes)]
+        return [("neuroroute_journal_bytes", (), self.held_bytes), ("neuroroute_journal_full", (), float(self.full))]
 
     def append_open(self, payload: bytes) -> Place:
         """Note a call that is about to begin. Raises JournalFull: then it must not."""
-        if self._spare is None and self._current.at > self._segment_bytes - self._segment_bytes // _RESERVE:
+        current = self._current
+        if self._spare is None and (current is None or current.at > self._segment_bytes - self._segment_bytes // _RESERVE):
             self.full = True
             self._wake.set()
             raise JournalFull("no space for the journal")
@@ -134,20 +148,22 @@ class Journal:
 
     def _append(self, kind: Kind, payload: bytes) -> Place:
         data = frame(kind, payload)
-        if self._current.at + len(data) > self._segment_bytes:
-            self._rotate()
         segment = self._current
+        if segment is None or segment.at + len(data) > self._segment_bytes:
+            segment = self._rotate()
         segment.refs += 1
         return segment, segment.append(data)
 
-    def _rotate(self) -> None:
+    def _rotate(self) -> Segment:
         if self._spare is None:
             raise JournalFull("no space for the journal")
-        self._current.sealed = True
-        if not self._current.refs:
-            self._doom(self._current)
+        if self._current is not None:
+            self._current.sealed = True
+            if not self._current.refs:
+                self._doom(self._current)
         self._current, self._spare = self._spare, None
         self._wake.set()
+        return self._current
 
     def release(self, place: Place) -> None:
         """What stands there is not needed any more. Once per place."""
@@ -165,7 +181,7 @@ class Journal:
         if self.held_bytes >= self._max_bytes:
             raise JournalFull("the journal has reached its bound")
         self._number += 1
-        segment = Segment(self._folder / f"{self.owner}-{self._number:08d}.seg", self._segment_bytes)
+        segment = Segment(self.folder / f"{self.owner}-{self._number:08d}.seg", self._segment_bytes)
         self._segments.add(segment)
         return segment
 
@@ -206,7 +222,7 @@ class Journal:
 
     def set_aside(self, payloads: Sequence[bytes]) -> None:
         """See the function of this name."""
-        set_aside(self._folder, payloads)
+        set_aside(self.folder, payloads)
 
     def close(self) -> None:
         """Leave the folder as it must be found: without our files if nothing in them is needed, else for whoever takes over. Blocks."""
@@ -224,7 +240,7 @@ class Journal:
                 segment.delete()
         self._segments, self._doomed, self._spare = set(), deque(), None
         if not needed:
-            (self._folder / f"{self.owner}.lock").unlink(missing_ok=True)
+            (self.folder / f"{self.owner}.lock").unlink(missing_ok=True)
         os.close(self._lock_fd)
         self._lock_fd = -1
 

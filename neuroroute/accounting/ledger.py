@@ -43,6 +43,7 @@ class Ledger(Generic[R]):
     """
     insert: see Flusher. journal and codec: go together; without them a killed process loses what waits.
     max_in_memory: records beyond it wait in the journal alone; without a journal they are lost, counted in `lost` and logged.
+    on_written: called with records that are in the table now, or that it can not hold.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Ledger(Generic[R]):
         every_s: float = EVERY_S,
         batch_rows: int = BATCH_ROWS,
         max_in_memory: int | None = None,
+        on_written: Callable[[Sequence[R]], object] = lambda rows: None,
     ) -> None:
         self._flusher = Flusher(insert, self._reject)
         self._journal = journal if codec is not None else None
         self._codec = codec
-        self._every_s, self._batch_rows = every_s, batch_rows
+        self._every_s, self._batch_rows, self._on_written = every_s, batch_rows, on_written
         self._max_in_memory = max_in_memory or (MAX_WITHOUT_JOURNAL if self._journal is None else MAX_IN_MEMORY)
         self._waiting: deque[_Waiting[R]] = deque()
         self._opened: dict[str, Place] = {}
@@ -81,12 +83,16 @@ class Ledger(Generic[R]):
         """Records in the table."""
         return self._flusher.written
 
-    def open(self, record: R) -> None:
-        """Note a call before its provider is asked. Raises Unavailable if there is no space to note it: then it must not be made."""
-        if self._journal is None or self._codec is None:
+    def open(self, key: str, begun: bytes) -> None:
+        """
+        Note a call before its provider is asked. begun: what the codec decodes to a record; fields may be missing.
+
+        Raises Unavailable if there is no space to note it: then it must not be made.
+        """
+        if self._journal is None:
             return
         try:
-            self._opened[self._codec.key(record)] = self._journal.append_open(self._codec.encode(record))
+            self._opened[key] = self._journal.append_open(begun)
         except (JournalFull, ValueError) as error:
             raise Unavailable("The gateway can not keep its books at the moment.", retry_after_s=5.0) from error
 
@@ -114,8 +120,9 @@ class Ledger(Generic[R]):
         try:
             place = journal.append_close(codec.encode(record))
         except (JournalFull, ValueError, TypeError) as error:
+            if not self.unjournaled:
+                _log.error("finished calls are not in the journal, only in memory: %s", error)
             self.unjournaled += 1
-            _log.error("a finished call is not in the journal, only in memory: %s", error)
         opened = self._opened.pop(codec.key(record), None)
         if opened is not None:
             journal.release(opened)
@@ -137,7 +144,8 @@ class Ledger(Generic[R]):
             while left > 0:
                 batch = list(islice(self._waiting, self._batch_rows))
                 try:
-                    await self._flusher.write(self._records(batch))
+                    records = self._records(batch)
+                    await self._flusher.write(records)
                 except Exception as error:  # noqa: BLE001 - whatever stands in the way, records are kept and tried again
                     self._went_away(error)
                     await asyncio.sleep(pause_s)
@@ -148,6 +156,7 @@ class Ledger(Generic[R]):
                 pause_s = BACKOFF_S
                 left -= len(batch)
                 self._let_go(len(batch))
+                self._on_written(records)
 
     def _records(self, batch: Sequence[_Waiting[R]]) -> list[R]:
         found: list[R] = []
@@ -188,6 +197,7 @@ class Ledger(Generic[R]):
             ("neuroroute_ledger_retries", (), self.retries),
             ("neuroroute_ledger_rejected", (), self._flusher.rejected),
             ("neuroroute_ledger_lost", (), self.lost),
+            ("neuroroute_ledger_unjournaled", (), self.unjournaled),
         ]
 
     def _went_away(self, error: Exception) -> None:

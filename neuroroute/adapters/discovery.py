@@ -14,6 +14,7 @@ from typing import Any, Final
 from neuroroute.adapters.transport import Transport
 from neuroroute.core.errors import UpstreamError
 from neuroroute.core.jsonbytes import loads
+from neuroroute.core.money import costs_nothing
 from neuroroute.core.types import Dialect, Model, Price, Protocol, Provider, Timeouts, UpstreamRequest
 
 OLLAMA_URL: Final = "http://localhost:11434/v1"
@@ -80,7 +81,7 @@ async def _list(transport: Transport, provider: Provider, url: str, within_s: fl
         else:
             headers["authorization"] = f"Bearer {provider.api_key}"
     limits = Timeouts(within_s, within_s, within_s, within_s)
-    async with transport.open(UpstreamRequest(url, headers, b"", method="GET"), limits) as response:
+    async with transport.open(UpstreamRequest(url, headers, b"", method="GET"), limits, costs_nothing()) as response:
         raw = await response.read()
         if response.status != 200:
             raise UpstreamError(f"the provider answered {response.status} when asked for its models")

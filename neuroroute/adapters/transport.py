@@ -19,7 +19,8 @@ from neuroroute.adapters.demo import SCHEME, DemoLane
 from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.lane_base import KEEPALIVE_S, MAX_ANSWER_BYTES, MAX_HEAD_BYTES, Lane, UpstreamResponse
 from neuroroute.adapters.lane_coding import decoded
-from neuroroute.core.errors import ConnectFailed, NeuroRouteError, UpstreamBroken, UpstreamTimeout
+from neuroroute.core.errors import ConnectFailed, InternalError, NeuroRouteError, UpstreamBroken, UpstreamTimeout
+from neuroroute.core.money import Reservation
 from neuroroute.core.types import Timeouts, UpstreamRequest
 
 _READ_BUFFER_BYTES: Final = 32 << 10  # aiohttp pauses the socket at twice this; its default of 256 KiB cost 1.9 MiB a stalled stream
@@ -62,8 +63,14 @@ class Transport:
         self._web: Lane = web or HttpLane()
         self._demo: Lane = demo or DemoLane()
 
-    def open(self, request: UpstreamRequest, timeouts: Timeouts) -> Opening:
-        """`async with transport.open(request, timeouts) as response:`"""
+    def open(self, request: UpstreamRequest, timeouts: Timeouts, permission: Reservation) -> Opening:
+        """
+        `async with transport.open(request, timeouts, reservation) as response:`
+
+        permission: to spend; who has none can not even ask. Raises InternalError on one that was settled before.
+        """
+        if permission.settled:
+            raise InternalError("The money for this call was settled before it was made.")
         url = request.url
         if url.startswith(_DEMO):
             lane = self._demo

@@ -14,6 +14,7 @@ from neuroroute.chain.flight import Flight
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NeuroRouteError
 from neuroroute.core.ids import new_id
+from neuroroute.core.money import Reservation
 from neuroroute.core.types import Classification, ClientRequest, Dialect, Principal, Target, Usage
 from neuroroute.limits.concurrency import Slot
 from neuroroute.limits.rate import Verdict
@@ -120,6 +121,8 @@ class Call:
     # plan
     decision: Decision | None = None
     thread: bytes | None = None  # which conversation an `auto` call belongs to
+    # reserve
+    reservation: Reservation | None = None
     # dispatch
     tried: list[Tried] = field(default_factory=list)
     target: Target | None = None

@@ -55,7 +55,7 @@ def read(client: ClientRequest) -> Conversation:
         needs.add("tools")
         tokens += _tools_tokens(client, tools)
     _needs_of_options(body, needs)
-    return Conversation(last_user, tokens, frozenset(needs), turns, _max_output(body), opening, role == "tool")
+    return Conversation(last_user, tokens, frozenset(needs), turns, max_output(body), opening, role == "tool")
 
 
 def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -129,7 +129,8 @@ def _needs_of_options(body: Mapping[str, Any], needs: set[str]) -> None:
         needs.add("reasoning")
 
 
-def _max_output(body: Mapping[str, Any]) -> int | None:
+def max_output(body: Mapping[str, Any]) -> int | None:
+    """The client's own bound of the answer's length, in tokens."""
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
         value = body.get(name)
         if isinstance(value, int) and value > 0:

@@ -7,7 +7,7 @@ gets no second try of the same target from us on top. The breaker of each target
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -16,11 +16,13 @@ from neuroroute.adapters.base import StreamTranslator, Translator
 from neuroroute.adapters.transport import UpstreamResponse
 from neuroroute.adapters.upstream import shown_headers
 from neuroroute.chain.call import Call, Tried
-from neuroroute.chain.meter import delivered
+from neuroroute.chain.meter import checked
+from neuroroute.chain.rate_limit import tokens_asked
 from neuroroute.chain.services import Services
 from neuroroute.core.clock import monotonic_s
-from neuroroute.core.errors import NeuroRouteError, Retry, Unavailable, UpstreamBroken, UpstreamError
+from neuroroute.core.errors import NeuroRouteError, Retry, Unavailable, UpstreamBroken, UpstreamError, UpstreamLimited
 from neuroroute.core.types import Dialect, Reply, Target
+from neuroroute.limits.queue import Full, Queue, Turn
 from neuroroute.routing.health import Attempt
 
 _BACKOFF_S: Final = 0.1  # mean of the pause before the second try of the same target, by full jitter. Guess.
@@ -34,10 +36,10 @@ class Streaming:
     status, headers: of the answer, where they are not those of every event stream.
     """
 
-    __slots__ = ("_call", "_response", "_translator", "done", "first", "headers", "status")
+    __slots__ = ("_call", "_response", "_s", "_translator", "done", "first", "headers", "status")
 
-    def __init__(self, call: Call, response: UpstreamResponse, translator: StreamTranslator) -> None:
-        self._call, self._response, self._translator = call, response, translator
+    def __init__(self, call: Call, response: UpstreamResponse, translator: StreamTranslator, s: Services) -> None:
+        self._call, self._response, self._translator, self._s = call, response, translator, s
         self.done = False
         self.first = b""
         self.status, self.headers = response.status, {}
@@ -74,9 +76,8 @@ class Streaming:
     def note(self) -> None:
         """What was used so far goes to the call: as reported, or counted from the delivered text where nothing was reported."""
         call = self._call
-        call.usage, call.finish_reason = self._translator.usage, self._translator.finish_reason
-        if call.usage.source == "none" and call.dialect is not Dialect.PASS:
-            call.usage = delivered(call, self._translator.text())
+        call.finish_reason = self._translator.finish_reason
+        call.usage = checked(call, self._translator.usage, self._translator.text, self._s)
 
     def failure(self, error: NeuroRouteError) -> bytes:
         """The event that tells the client of a failure inside the stream; empty where the stream has no events."""
@@ -91,13 +92,14 @@ class dispatch:
     answer, whatever happened: a half-read one is cancelled at the provider.
     """
 
-    __slots__ = ("_attempt", "_call", "_response", "_s", "_streaming")
+    __slots__ = ("_attempt", "_call", "_response", "_s", "_streaming", "_turns")
 
     def __init__(self, call: Call, s: Services) -> None:
         self._call, self._s = call, s
         self._attempt: Attempt | None = None
         self._response: UpstreamResponse | None = None
         self._streaming: Streaming | None = None
+        self._turns: list[Turn] = []
 
     async def __aenter__(self) -> Reply | Streaming:
         call, s = self._call, self._s
@@ -136,25 +138,27 @@ class dispatch:
     async def _try(self, target: Target) -> Reply | Streaming:
         """One attempt. A hang-up of our client tells nothing about the target and only frees its probe."""
         call, s = self._call, self._s
-        assert call.client is not None
+        assert call.client is not None and call.reservation is not None
+        if queues := s.queues.of(target.provider.name, target.name):
+            await self._line_up(target, queues)
         began_s = monotonic_s()
         attempt = self._attempt = s.health.admit(target.name, began_s)
         call.target = target
         try:
             translator = translator_for(call.client.dialect, target)
             request = translator.request(call.client, target)
-            self._response = await s.transport.open(request, target.timeouts).__aenter__()
+            self._response = await s.transport.open(request, target.timeouts, call.reservation).__aenter__()
             answer = await self._answer(self._response, translator, target)
         except UpstreamError as error:
             now_s = monotonic_s()
             call.upstream_s += now_s - began_s
             call.tried.append(Tried(target, type(error).__name__, now_s - began_s))
             attempt.failed(error, now_s)
-            self._close()
+            self._close(0)
             raise
         except BaseException:
             attempt.abandoned()
-            self._close()
+            self._close(0)
             raise
         now_s = call.first_byte_s = monotonic_s()
         call.upstream_s += now_s - began_s
@@ -184,14 +188,12 @@ class dispatch:
         ):  # an error in a 200 was raised just now; any other whole answer is not what was asked for either
             raise UpstreamBroken("the provider answered with a whole body where a stream was asked for")
         call.finish_reason = reply.finish_reason
-        call.usage = reply.usage
-        if reply.usage.source == "none" and call.dialect is not Dialect.PASS:
-            call.usage = delivered(call, reply.body.decode("utf-8", "replace"))
+        call.usage = checked(call, reply.usage, lambda: reply.body.decode("utf-8", "replace"), self._s)
         return reply
 
     async def _begun(self, response: UpstreamResponse, translator: Translator, target: Target) -> Streaming:
         assert self._call.client is not None
-        stream = Streaming(self._call, response, translator.stream(self._call.client, target))
+        stream = Streaming(self._call, response, translator.stream(self._call.client, target), self._s)
         stream.first = await stream.next()
         self._streaming = stream
         return stream
@@ -207,9 +209,33 @@ class dispatch:
         elif stream is None or stream.done:
             attempt.succeeded(now_s, self._call.usage.completion_tokens)
         attempt.abandoned()  # no verdict yet: our client left
-        self._close()
+        self._close(self._call.usage.prompt_tokens + self._call.usage.completion_tokens)
 
-    def _close(self) -> None:
+    async def _line_up(self, target: Target, queues: Sequence[Queue]) -> None:
+        """Wait for the provider's own limits. Raises UpstreamLimited where there is no turn in time."""
+        call = self._call
+        assert call.principal is not None
+        began_s, tokens = monotonic_s(), tokens_asked(call)
+        try:
+            for queue in queues:
+                turn = queue.try_enter(tokens) or await queue.enter(call.principal.key_id, tokens)
+                if isinstance(turn, Full):
+                    text = f"The limits of the provider {target.provider.name} are reached. Please try again in a moment."
+                    error = UpstreamLimited(text, retry_after_s=turn.retry_after_s)
+                    call.target = target
+                    call.tried.append(Tried(target, type(error).__name__, monotonic_s() - began_s))
+                    raise error
+                self._turns.append(turn)
+        except BaseException:
+            self._close(0)
+            raise
+        finally:
+            call.upstream_s += monotonic_s() - began_s
+
+    def _close(self, used_tokens: int) -> None:
+        turns, self._turns = self._turns, []
+        for turn in turns:
+            turn.end(used_tokens)
         response, self._response = self._response, None
         if response is not None:
             response.close()

@@ -1,7 +1,7 @@
 """
 The life of one call, top to bottom.
 
-    auth -> parse -> rate_limit -> (cache hit? answer) -> (asked already? join) -> classify -> plan -> dispatch -> sink -> settle
+    auth -> parse -> rate_limit -> (cache hit? answer) -> (asked already? join) -> classify -> plan -> reserve -> dispatch -> sink -> settle
 
 Each stage is one function in one module of this package. It writes to `call`, or raises a `NeuroRouteError`. Nothing here knows HTTP
 servers: bytes come from a `Source` and leave through a `Sink`. `auth` stands first, because it needs headers alone: who has no key
@@ -26,6 +26,7 @@ from neuroroute.chain.flight import Flight, Lead, Telling
 from neuroroute.chain.parse import parse
 from neuroroute.chain.plan import plan, plan_pass
 from neuroroute.chain.rate_limit import rate_limit
+from neuroroute.chain.reserve import reserve
 from neuroroute.chain.services import Services
 from neuroroute.chain.settle import settle
 from neuroroute.chain.tapes import Tape
@@ -81,6 +82,7 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
 async def _fetch(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
     """Nobody has the answer: a provider is asked."""
     _decide(call, s)
+    await reserve(call, s)
     async with dispatch(call, s) as answer:
         call.lap("model_generation")
         if isinstance(answer, Reply):

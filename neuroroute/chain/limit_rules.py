@@ -30,12 +30,19 @@ class LimitRules:
 
     def __init__(self, settings: Settings, overall: Limits = Limits()) -> None:  # noqa: B008 - frozen
         self._overall = overall
+        self._part = max(settings.workers, 1)
         self._defaults = {
             "v1": (settings.rate_limit_max, settings.rate_limit_window / 1000),
             "prompt": (settings.prompt_rate_limit_max, settings.prompt_rate_limit_window / 1000),
             "admin": (settings.admin_rate_limit_max, settings.admin_rate_limit_window / 1000),
         }
         self._kept: dict[tuple[str, str], Rules] = {}
+
+    def configure(self, overall: Limits) -> None:
+        """Other limits of the gateway as a whole."""
+        if overall != self._overall:
+            self._overall = overall
+            self._kept.clear()
 
     def of(self, principal: Principal, group: str) -> Rules:
         rules = self._kept.get((principal.key_id, group))
@@ -55,7 +62,7 @@ class LimitRules:
             if limits.tokens_per_minute:
                 checks.append(Check(scope, subject, limits.tokens_per_minute, unit=Unit.TOKENS))
             if limits.concurrency:
-                caps.append(Cap(scope, subject, limits.concurrency))
+                caps.append(Cap(scope, subject, max(limits.concurrency // self._part, 1)))  # calls at once are counted per worker
         overridden = p.limits.requests_per_minute is not None or p.user_limits.requests_per_minute is not None
         most, window_s = self._defaults[group]
         if most and not (group == "v1" and overridden):

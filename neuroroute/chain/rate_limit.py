@@ -21,7 +21,7 @@ async def rate_limit(call: Call, s: Services) -> None:
     """Sets `verdict` and `slot`. Raises RateLimited with a true Retry-After."""
     assert call.principal is not None
     rules = s.limit_rules.of(call.principal, call.group)
-    tokens = _tokens(call) if rules.counts_tokens else 0
+    tokens = tokens_asked(call) if rules.counts_tokens else 0
     call.verdict = verdict = s.limiter.try_admit(rules.checks, tokens) or await s.limiter.admit(rules.checks, tokens)
     if not verdict.admitted:
         raise refusal(verdict)
@@ -54,7 +54,7 @@ def refusal(verdict: Verdict) -> RateLimited:
     )
 
 
-def _tokens(call: Call) -> int:
+def tokens_asked(call: Call) -> int:
     """What the call may use: the prompt, and the longest answer that it allows or a guess."""
     said = conversation.of(call)
     return said.prompt_tokens + (said.max_output_tokens or _OUTPUT_GUESS_TOKENS)

@@ -8,13 +8,16 @@ from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.transport import Transport
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
+from neuroroute.chain.budget_rules import BudgetRules
 from neuroroute.chain.flight import Flights
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
 from neuroroute.core.settings import Settings
+from neuroroute.limits.budget import Budgets
 from neuroroute.limits.concurrency import Concurrency
+from neuroroute.limits.queue import Queues
 from neuroroute.limits.rate import Limiter
 from neuroroute.routing.catalog import CatalogHolder
 from neuroroute.routing.health import Health, RetryBudget
@@ -32,6 +35,9 @@ class Services:
     limit_rules: LimitRules
     limiter: Limiter
     concurrency: Concurrency
+    queues: Queues
+    budget_rules: BudgetRules
+    budgets: Budgets
     cache: ResponseCache
     cache_shared_by_all: bool
     classifier: Classifier

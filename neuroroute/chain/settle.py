@@ -4,7 +4,6 @@ Stage `settle`: whatever happened, this call goes on the books, once.
 A plain `def`: no cancellation can come between. It appends to the ledger's buffer and to counters; all I/O is somebody else's, later.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
@@ -30,10 +29,12 @@ def settle(call: Call, s: Services) -> None:
     if call.verdict is not None:
         call.verdict.correct(call.usage.prompt_tokens + call.usage.completion_tokens)
     _price(call)
+    if call.reservation is not None:
+        s.budgets.settle(call.reservation, call.cost_nanousd or 0, call.request_id)
     if call.principal is None:  # nobody's call: it has no row, for a stranger must not be able to fill the table
         s.metrics.refused(call.error.code if call.error is not None and call.error.code else "unknown")
         return
-    record = replace(_record(call), decision=s.learning.settled(call, s.router))
+    record = _record(call, s)
     for tried in call.tried:
         s.metrics.attempt(tried.target.name, tried.outcome)
     s.ledger.settle(record)
@@ -76,7 +77,7 @@ def status_of(call: Call) -> str:
     return "cut" if call.committed or isinstance(call.error, StreamCut) else "error"
 
 
-def _record(call: Call) -> UsageRecord:
+def _record(call: Call, s: Services) -> UsageRecord:
     principal, seen, error, target = call.principal, call.classification, call.error, call.target
     assert principal is not None
     now_s = monotonic_s()
@@ -114,7 +115,8 @@ def _record(call: Call) -> UsageRecord:
         latency_ms=took_s * 1000,
         ttft_ms=(call.first_byte_s - call.started_s) * 1000 if call.first_byte_s is not None else None,
         overhead_ms=_overhead_ms(call, took_s),
-        tags={**principal.tags, **call.steering.tags},
+        tags=s.budget_rules.tags(principal, call.steering.tags),
+        decision=s.learning.settled(call, s.router),
     )
 
 

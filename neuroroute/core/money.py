@@ -20,12 +20,17 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`limit_nanousd` per `period` for one key, user or tag."""
+    """
+    `limit_nanousd` per `period` for one key, user or tag (`team=search`).
+
+    spent_policy: the policy by which `auto` goes on when it is spent; empty = calls are refused.
+    """
 
     scope: str
     subject: str
     limit_nanousd: int
     period: Period = Period.MONTH
+    spent_policy: str = ""
 
 
 @dataclass(slots=True)
@@ -35,3 +40,8 @@ class Reservation:
     amount_nanousd: int
     budgets: tuple[Budget, ...] = ()
     settled: bool = False
+
+
+def costs_nothing() -> Reservation:
+    """The permission for what is no client's call, such as a list of models."""
+    return Reservation(0)

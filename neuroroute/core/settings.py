@@ -164,7 +164,7 @@ class Settings(BaseModel):
         "`minimal`: temperature 0 and short prompts alone; `none`: off",
         "default",
     )
-    cache_max_bytes: Size = _setting("cache", "Memory that cached answers may take in each worker", 256 * _MIB, ge=0)
+    cache_max_bytes: Size = _setting("cache", "Memory that cached answers may take, in all workers together", 256 * _MIB, ge=0)
 
     rate_limit_max: int = _setting("rate limits", "Requests of a key to `/v1/*` within the window; 0 = unlimited", 100, ge=0)
     rate_limit_window: int = _setting("rate limits", "That window in milliseconds", 60_000, ge=100, le=86_400_000)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from neuroroute.core.money import Budget
+
 LABELS = (
     "code", "math", "reasoning", "writing", "roleplay", "rewriting", "summarization",
     "extraction", "classification", "translation", "factual_qa", "advice", "chat",
@@ -189,6 +191,7 @@ class Principal:
     expires_at_s: float | None = None  # Unix seconds
     tags: Mapping[str, str] = field(default_factory=dict)
     on_disconnect: str = "cancel"  # what a cut line does to a stream: cancel, finish, detach
+    budgets: tuple[Budget, ...] = ()  # the key's own, the user's
 
 
 @dataclass(frozen=True, slots=True)

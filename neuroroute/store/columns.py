@@ -5,21 +5,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
-from neuroroute.core import jsonbytes
+from neuroroute.core import jsonbytes, money
 from neuroroute.core.types import Limits
 from neuroroute.store.postgres import Queries
 
 COUNT_MAX: Final = 100_000  # rows are counted one by one up to here (10 ms); beyond it the planner's estimate is told
 BIGINT_MAX: Final = 2**63 - 1
 SMALLINT_MAX: Final = 2**15 - 1
+REFUSE: Final = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent: `usd` in each `period` (day, week, month, total)."""
+    """
+    What may be spent: `usd` in each `period` (day, week, month, total).
+
+    when_spent: `refuse`, or `policy:<name>`: `auto` goes on by that policy.
+    """
 
     usd: float
     period: str
+    when_spent: str = REFUSE
+
+    def of(self, scope: str, subject: str) -> money.Budget:
+        """As those who count it have it."""
+        policy = self.when_spent.removeprefix("policy:") if self.when_spent != REFUSE else ""
+        return money.Budget(scope, subject, round(self.usd * 1e9), money.Period(self.period), policy)
 
 
 def limits_of(stored: Mapping[str, Any] | None) -> Limits:
@@ -39,11 +50,13 @@ def limits_json(limits: Limits) -> dict[str, int]:
 
 
 def budget_of(stored: Mapping[str, Any] | None) -> Budget | None:
-    return None if stored is None else Budget(float(stored["usd"]), str(stored["period"]))
+    return None if stored is None else Budget(float(stored["usd"]), str(stored["period"]), str(stored.get("when_spent", REFUSE)))
 
 
 def budget_json(budget: Budget | None) -> dict[str, Any] | None:
-    return None if budget is None else {"usd": budget.usd, "period": budget.period}
+    if budget is None:
+        return None
+    return {"usd": budget.usd, "period": budget.period, **({"when_spent": budget.when_spent} if budget.when_spent != REFUSE else {})}
 
 
 def clean_text(text: str, max_chars: int = 256) -> str:

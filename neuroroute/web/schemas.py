@@ -45,13 +45,14 @@ class LimitsBody(_Body):
 
 
 class BudgetBody(_Body):
-    """Money that may be spent per calendar period (UTC), or in all."""
+    """Money that may be spent per calendar period (UTC), or in all. when_spent: `refuse`, or `policy:<name>`: `auto` goes on by that policy."""
 
     usd: Annotated[float, Field(ge=0, le=1e9)]
     period: Literal["day", "week", "month", "total"] = "month"
+    when_spent: Annotated[str, Field(max_length=80, pattern=r"^(refuse|policy:[^\x00-\x1f]+)$")] = "refuse"
 
     def budget(self) -> Budget:
-        return Budget(self.usd, self.period)
+        return Budget(self.usd, self.period, self.when_spent)
 
 
 class UserCreate(_Body):

@@ -30,6 +30,10 @@ def record(**more: object) -> UsageRecord:
     return replace(made, **more)  # type: ignore[arg-type]
 
 
+def note(ledger: Ledger[UsageRecord], begun: UsageRecord) -> None:
+    ledger.open(begun.request_id, USAGE.encode(begun))
+
+
 class Table:
     def __init__(self) -> None:
         self.rows: dict[str, UsageRecord] = {}
@@ -78,7 +82,7 @@ async def test_a_call_leaves_nothing_behind_once_it_is_in_the_table(
 ) -> None:
     for _ in range(20):
         made = record()
-        ledger.open(made)
+        note(ledger, made)
         ledger.settle(made)
     assert await ledger.close() == 0
     assert len(table.rows) == 20
@@ -89,7 +93,7 @@ async def test_a_call_leaves_nothing_behind_once_it_is_in_the_table(
 async def test_what_was_not_written_is_taken_over(ledger: Ledger[UsageRecord], journal: Journal, table: Table, tmp_path: Path) -> None:
     done, running, written = record(status="cut"), record(prompt_tokens=55), record()
     for made in (written, done, running):
-        ledger.open(made)
+        note(ledger, made)
     ledger.settle(written)
     await ledger.flush()
     ledger.settle(done)
@@ -149,7 +153,7 @@ async def test_a_long_outage_waits_on_the_disk(journal: Journal, table: Table, t
     ledger: Ledger[UsageRecord] = Ledger(table.insert, journal=journal, codec=USAGE, max_in_memory=100)
     made = [record() for _ in range(9000)]
     for number, one in enumerate(made):
-        ledger.open(one)
+        note(ledger, one)
         ledger.settle(one)
         if number % 500 == 0:
             await journal.tend()
@@ -172,7 +176,7 @@ async def test_a_journal_at_its_bound_refuses_new_calls_and_takes_running_ones(t
     with pytest.raises(Unavailable) as refused:
         while True:
             running.append(record())
-            ledger.open(running[-1])
+            note(ledger, running[-1])
             if len(running) > 50:
                 ledger.settle(running.pop(0))
             await asyncio.sleep(0)
@@ -185,23 +189,35 @@ async def test_a_journal_at_its_bound_refuses_new_calls_and_takes_running_ones(t
     assert await ledger.close() == 0
     await journal.tend()
     assert not journal.full
-    ledger.open(record())
+    note(ledger, record())
     journal.close()
 
 
-def test_a_disk_without_space_is_known_before_a_call(tmp_path: Path) -> None:
+async def test_a_disk_without_space_is_known_before_a_call(tmp_path: Path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL // 2, hard))
+    journal = Journal(tmp_path, segment_bytes=SMALL)
     try:
-        with pytest.raises(OSError):
-            Journal(tmp_path, segment_bytes=SMALL).start()
+        journal.start()
+        assert journal.full and list(tmp_path.glob("*.seg")) == []
+        with pytest.raises(JournalFull):
+            journal.append_open(b"{}")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    assert list(tmp_path.glob("*.seg")) == []
+    await journal.tend()
+    assert not journal.full
+    journal.append_open(b"{}")
+    journal.close()
+
+
+def test_a_folder_that_can_not_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        Journal(tmp_path / "file" / "journal").start()
 
 
 async def test_damage_is_kept_and_costs_only_what_it_hit(
@@ -223,7 +239,7 @@ async def test_damage_is_kept_and_costs_only_what_it_hit(
 
 
 async def test_status_tells_the_living_from_the_dead(ledger: Ledger[UsageRecord], journal: Journal, tmp_path: Path) -> None:
-    ledger.open(record())
+    note(ledger, record())
     ledger.settle(record())
     (alive,) = status(tmp_path, USAGE)
     assert (alive.owner, alive.alive, alive.found) == (journal.owner, True, None)
@@ -259,7 +275,7 @@ from neuroroute.store.usage import Usage, UsageRecord
 async def call(ledger, seen):
     while True:
         record = UsageRecord(new_id("req"), utcnow(), "key_1", "usr_1", "auto", cost_nanousd=7)
-        ledger.open(record)
+        ledger.open(record.request_id, USAGE.encode(record))
         os.write(seen, b"o " + record.request_id.encode() + b"\\n")   # the provider is asked
         await asyncio.sleep(0.003)
         ledger.settle(record)
@@ -315,6 +331,6 @@ async def test_a_journaled_call_costs_microseconds(ledger: Ledger[UsageRecord]) 
     made = [record() for _ in range(1500)]
     began = time.process_time()
     for one in made:
-        ledger.open(one)
+        note(ledger, one)
         ledger.settle(one)
     assert (time.process_time() - began) / len(made) < 100e-6

@@ -12,6 +12,7 @@ import pytest
 from neuroroute.adapters.demo import MODELS, PROVIDER, DemoLane
 from neuroroute.adapters.demo_schema import instance
 from neuroroute.adapters.transport import Transport
+from neuroroute.core.money import Reservation
 from neuroroute.core.types import LABELS, Protocol, Timeouts, UpstreamRequest
 
 CHAT_MODELS = [model.name for model in MODELS if model.kind == "chat"]
@@ -33,7 +34,7 @@ async def ask(path: str, body: object, method: str = "POST", pace: float = 0.0) 
     transport = Transport(demo=DemoLane(pace))
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     pieces = []
-    async with transport.open(UpstreamRequest(PROVIDER.base_url + path, {}, raw, method=method), Timeouts()) as response:
+    async with transport.open(UpstreamRequest(PROVIDER.base_url + path, {}, raw, method=method), Timeouts(), Reservation(0)) as response:
         while piece := await response.readany():
             pieces.append(piece)
         return response.status, response.headers["content-type"], pieces

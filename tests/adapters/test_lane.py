@@ -11,6 +11,7 @@ import pytest
 from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.transport import Transport
 from neuroroute.core.errors import ConnectFailed, UpstreamBroken, UpstreamError, UpstreamTimeout
+from neuroroute.core.money import Reservation
 from neuroroute.core.types import Timeouts, UpstreamRequest
 from tests.support.upstream import Upstream, sse, stream, whole
 from tests.support.wire import Wire, request
@@ -30,7 +31,9 @@ async def transport() -> AsyncIterator[Transport]:
 
 
 async def post(transport: Transport, url: str, body: bytes = b"{}", timeouts: Timeouts | None = None) -> tuple[int, bytes]:
-    async with transport.open(UpstreamRequest(url, {"content-type": "application/json"}, body), timeouts or Timeouts()) as response:
+    async with transport.open(
+        UpstreamRequest(url, {"content-type": "application/json"}, body), timeouts or Timeouts(), Reservation(0)
+    ) as response:
         return response.status, await response.read()
 
 
@@ -43,7 +46,7 @@ async def test_the_request_on_the_wire(transport: Transport) -> None:
 
     async with Wire(serve) as wire:
         headers = {"Authorization": "Bearer k", "Host": "evil", "Connection": "close", "Transfer-Encoding": "chunked"}
-        async with transport.open(UpstreamRequest(wire.url + "?a=%2Fb", headers, b'{"a":1}'), Timeouts()) as response:
+        async with transport.open(UpstreamRequest(wire.url + "?a=%2Fb", headers, b'{"a":1}'), Timeouts(), Reservation(0)) as response:
             assert await response.read() == b"ok"
     host = wire.url.split("/")[2].encode()
     assert seen == [
@@ -205,9 +208,9 @@ async def test_an_answer_outlives_the_next_call_on_its_connection(transport: Tra
     async with Upstream() as provider:
         provider.will(whole(b"first"), whole(b"second"))
         url = provider.base_url + "/x"
-        async with transport.open(UpstreamRequest(url, {}, b"1"), Timeouts()) as first:
+        async with transport.open(UpstreamRequest(url, {}, b"1"), Timeouts(), Reservation(0)) as first:
             await asyncio.sleep(0.05)
-            async with transport.open(UpstreamRequest(url, {}, b"2"), Timeouts()) as second:
+            async with transport.open(UpstreamRequest(url, {}, b"2"), Timeouts(), Reservation(0)) as second:
                 assert await second.read() == b"second"
             assert await first.read() == b"first"
         assert provider.connections == 1
@@ -232,7 +235,7 @@ async def test_answers_split_anywhere(transport: Transport, answer: bytes) -> No
 
     async with Wire(serve) as wire:
         for at in range(len(answer)):
-            async with transport.open(UpstreamRequest(wire.url, {}, b"%d" % at), Timeouts()) as response:
+            async with transport.open(UpstreamRequest(wire.url, {}, b"%d" % at), Timeouts(), Reservation(0)) as response:
                 assert response.status == 200
                 assert (response.headers["content-type"], response.headers["x-a"]) == ("text/plain", "1, 2")
                 assert await response.read() == b"hello world"
@@ -343,7 +346,7 @@ async def test_an_answer_before_the_request_is_sent_ends_the_sending(transport: 
             pass
 
     async with Wire(serve) as wire:
-        async with transport.open(UpstreamRequest(wire.url, {}, pieces()), Timeouts()) as response:
+        async with transport.open(UpstreamRequest(wire.url, {}, pieces()), Timeouts(), Reservation(0)) as response:
             assert (response.status, await response.read()) == (413, b"big")
         assert sent < 100
         assert await post(transport, wire.url) == (413, b"big")
@@ -363,7 +366,7 @@ async def test_a_provider_that_does_not_take_the_request(transport: Transport, i
         began = time.monotonic()
         body = pieces() if in_pieces else b"x" * (64 << 20)
         with pytest.raises(UpstreamTimeout):
-            async with transport.open(UpstreamRequest(wire.url, {}, body), Timeouts(first_byte_s=0.4)):
+            async with transport.open(UpstreamRequest(wire.url, {}, body), Timeouts(first_byte_s=0.4), Reservation(0)):
                 pass
         assert 0.35 < time.monotonic() - began < 1.2
 
@@ -389,14 +392,16 @@ async def test_a_slow_source_of_the_request_is_waited_for(transport: Transport) 
 
     async with Upstream() as provider:
         provider.will(whole(b"ok"))
-        async with transport.open(UpstreamRequest(provider.base_url, {}, pieces()), Timeouts(first_byte_s=0.15)) as response:
+        async with transport.open(
+            UpstreamRequest(provider.base_url, {}, pieces()), Timeouts(first_byte_s=0.15), Reservation(0)
+        ) as response:
             assert response.status == 200
 
 
 async def test_a_stalled_reader_costs_little_memory(transport: Transport) -> None:
     async with Upstream() as provider:
         provider.will(stream(*([b"x" * 65536] * 512)))
-        async with transport.open(UpstreamRequest(provider.base_url, {}, b""), Timeouts()) as response:
+        async with transport.open(UpstreamRequest(provider.base_url, {}, b""), Timeouts(), Reservation(0)) as response:
             await asyncio.sleep(0.2)
             assert response.size <= 192 << 10  # type: ignore[attr-defined]
             assert not provider.seen[0].finished.is_set()
@@ -406,7 +411,7 @@ async def test_a_read_given_up_can_be_taken_up_again(transport: Transport) -> No
     """The gateway stops waiting to send a keep-alive comment, then goes on."""
     async with Upstream() as provider:
         provider.will(sse({"n": 1}, 0.2, {"n": 2}))
-        async with transport.open(UpstreamRequest(provider.base_url, {}, b""), Timeouts()) as response:
+        async with transport.open(UpstreamRequest(provider.base_url, {}, b""), Timeouts(), Reservation(0)) as response:
             assert await response.readany() == b'data: {"n":1}\n\n'
             for _ in range(3):
                 with pytest.raises(TimeoutError):

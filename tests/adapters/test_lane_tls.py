@@ -14,12 +14,13 @@ from cryptography.x509.oid import NameOID
 from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.transport import Transport
 from neuroroute.core.errors import ConnectFailed
+from neuroroute.core.money import Reservation
 from neuroroute.core.types import Timeouts, UpstreamRequest
 from tests.support.upstream import STALL, Upstream, sse, whole
 
 
 async def post(transport: Transport, url: str, body: bytes = b"{}") -> tuple[int, bytes]:
-    async with transport.open(UpstreamRequest(url, {}, body), Timeouts()) as response:
+    async with transport.open(UpstreamRequest(url, {}, body), Timeouts(), Reservation(0)) as response:
         return response.status, await response.read()
 
 
@@ -58,14 +59,14 @@ async def test_tls(tmp_path: Path) -> None:
         provider.will(whole(data), sse({"n": 1}, 0.05, {"n": 2}), whole(b"ok"), sse({"n": 1}, STALL))
         assert await post(transport, url, data) == (200, data)
         assert provider.seen[0].body == data
-        async with transport.open(UpstreamRequest(url, {}, b""), Timeouts()) as response:
+        async with transport.open(UpstreamRequest(url, {}, b""), Timeouts(), Reservation(0)) as response:
             assert await response.readany() == b'data: {"n":1}\n\n'
             assert (await response.readany()).startswith(b'data: {"n":2}\n\n')
             while await response.readany():
                 pass
         assert await post(transport, url) == (200, b"ok")
         assert provider.connections == 1
-        async with transport.open(UpstreamRequest(url, {}, b""), Timeouts()) as response:
+        async with transport.open(UpstreamRequest(url, {}, b""), Timeouts(), Reservation(0)) as response:
             await response.readany()
         await asyncio.wait_for(provider.seen[-1].gone.wait(), 1)
         with pytest.raises(ConnectFailed):  # the name is not in the certificate

@@ -13,6 +13,7 @@ import pytest
 from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.transport import Lane, SessionLane, Transport, UpstreamResponse
 from neuroroute.core.errors import ClientGone, ConnectFailed, UpstreamBroken, UpstreamTimeout
+from neuroroute.core.money import Reservation
 from neuroroute.core.types import Timeouts, UpstreamRequest
 from tests.support.upstream import CUT, RESET, STALL, Seen, Step, Upstream, cut, drip, raw, reset, sse, stall, stream, whole
 
@@ -46,7 +47,7 @@ async def drained(response: UpstreamResponse) -> bytes:
 
 async def test_whole_answer(transport: Transport, provider: Upstream) -> None:
     provider.will(whole({"ok": True}, 201, x_thing="1"))
-    async with transport.open(post(provider, b'{"a":1}', authorization="Bearer k"), Timeouts()) as response:
+    async with transport.open(post(provider, b'{"a":1}', authorization="Bearer k"), Timeouts(), Reservation(0)) as response:
         assert response.status == 201
         assert response.headers["x-thing"] == "1"
         assert await response.read() == b'{"ok":true}'
@@ -61,7 +62,7 @@ async def test_whole_answer(transport: Transport, provider: Upstream) -> None:
 async def test_get_has_no_body(transport: Transport, provider: Upstream) -> None:
     provider.will(whole({"data": []}))
     request = UpstreamRequest(provider.base_url + "/models?limit=2&x=%2F", {}, b"", method="GET")
-    async with transport.open(request, Timeouts()) as response:
+    async with transport.open(request, Timeouts(), Reservation(0)) as response:
         assert await response.read() == b'{"data":[]}'
     seen = provider.seen[0]
     assert (seen.method, seen.path, seen.query, seen.body) == ("GET", "/v1/models", "limit=2&x=%2F", b"")
@@ -69,7 +70,7 @@ async def test_get_has_no_body(transport: Transport, provider: Upstream) -> None
 
 async def test_stream_comes_as_it_is_sent(transport: Transport, provider: Upstream) -> None:
     provider.will(sse({"n": 1}, 0.1, {"n": 2}, 0.1))
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         assert response.headers["content-type"] == "text/event-stream"
         assert await response.readany() == b'data: {"n":1}\n\n'
         assert await response.readany() == b'data: {"n":2}\n\n'
@@ -81,9 +82,9 @@ async def test_stream_comes_as_it_is_sent(transport: Transport, provider: Upstre
 async def test_connections_are_used_again(transport: Transport, provider: Upstream) -> None:
     for _ in range(5):
         provider.will(whole({"ok": True}), sse({"n": 1}))
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.read()
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await drained(response)
     assert provider.connections == 1
 
@@ -91,7 +92,7 @@ async def test_connections_are_used_again(transport: Transport, provider: Upstre
 async def test_empty_answers(transport: Transport, provider: Upstream) -> None:
     provider.will(whole(b""), whole(b"", 204), stream())
     for status in (200, 204, 200):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             assert response.status == status
             assert await response.read() == b""
 
@@ -100,7 +101,7 @@ async def test_a_large_body_travels_both_ways(transport: Transport, provider: Up
     data = bytes(range(256)) * (12 << 10)  # 3 MiB
     provider.will(whole(data), stream(*(data[at : at + 70_001] for at in range(0, len(data), 70_001))))
     for _ in range(2):
-        async with transport.open(post(provider, data), Timeouts()) as response:
+        async with transport.open(post(provider, data), Timeouts(), Reservation(0)) as response:
             assert await response.read() == data
     assert all(seen.body == data for seen in provider.seen)
 
@@ -114,9 +115,9 @@ async def test_a_body_in_pieces(transport: Transport, provider: Upstream) -> Non
         yield b"end"
 
     provider.will(whole({"ok": True}), whole({"ok": True}))
-    async with transport.open(post(provider, pieces()), Timeouts()) as response:
+    async with transport.open(post(provider, pieces()), Timeouts(), Reservation(0)) as response:
         assert response.status == 200
-    async with transport.open(post(provider, b"{}"), Timeouts()) as response:
+    async with transport.open(post(provider, b"{}"), Timeouts(), Reservation(0)) as response:
         assert response.status == 200
     assert provider.seen[0].body == b"".join(bytes([at]) * 50_000 for at in range(20)) + b"end"
     assert provider.seen[0].headers["transfer-encoding"] == "chunked"
@@ -129,7 +130,7 @@ async def test_a_body_in_pieces_of_known_length(transport: Transport, provider: 
         yield b"cde"
 
     provider.will(whole({"ok": True}))
-    async with transport.open(post(provider, pieces(), content_length="5"), Timeouts()) as response:
+    async with transport.open(post(provider, pieces(), content_length="5"), Timeouts(), Reservation(0)) as response:
         assert await response.read() == b'{"ok":true}'
     assert provider.seen[0].body == b"abcde"
     assert "transfer-encoding" not in provider.seen[0].headers
@@ -141,40 +142,40 @@ async def test_a_client_that_leaves_while_its_body_is_sent_is_not_the_providers_
         raise ClientGone("the client left")
 
     with pytest.raises(ClientGone):
-        async with transport.open(post(provider, pieces()), Timeouts()):
+        async with transport.open(post(provider, pieces()), Timeouts(), Reservation(0)):
             pass
 
 
 async def test_redirects_are_not_followed(transport: Transport, provider: Upstream) -> None:
     provider.will(whole(b"", 307, location="http://127.0.0.1:9/elsewhere"))
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         assert response.status == 307
 
 
 async def test_cookies_are_not_kept(transport: Transport, provider: Upstream) -> None:
     provider.will(whole({}, set_cookie="a=b"), whole({}))
     for _ in range(2):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.read()
     assert "cookie" not in provider.seen[1].headers
 
 
 async def test_nobody_listens(transport: Transport) -> None:
     with pytest.raises(ConnectFailed):
-        async with transport.open(UpstreamRequest("http://127.0.0.1:1/v1", {}, b""), Timeouts()):
+        async with transport.open(UpstreamRequest("http://127.0.0.1:1/v1", {}, b""), Timeouts(), Reservation(0)):
             pass
 
 
 async def test_no_such_host(transport: Transport) -> None:
     with pytest.raises(ConnectFailed):
-        async with transport.open(UpstreamRequest("http://nowhere.invalid/v1", {}, b""), Timeouts()):
+        async with transport.open(UpstreamRequest("http://nowhere.invalid/v1", {}, b""), Timeouts(), Reservation(0)):
             pass
 
 
 async def test_plain_http_where_tls_is_asked(transport: Transport, provider: Upstream) -> None:
     request = UpstreamRequest(f"https://127.0.0.1:{provider.port}/v1", {}, b"")
     with pytest.raises(ConnectFailed):
-        async with transport.open(request, Timeouts(connect_s=1.0)):
+        async with transport.open(request, Timeouts(connect_s=1.0), Reservation(0)):
             pass
 
 
@@ -194,7 +195,7 @@ async def test_connect_limit(transport: Transport) -> None:
             fillers.append(filler)
         began = time.monotonic()
         with pytest.raises(ConnectFailed):
-            async with transport.open(UpstreamRequest(f"http://127.0.0.1:{port}/", {}, b""), Timeouts(connect_s=0.2)):
+            async with transport.open(UpstreamRequest(f"http://127.0.0.1:{port}/", {}, b""), Timeouts(connect_s=0.2), Reservation(0)):
                 pass
         assert 0.15 < time.monotonic() - began < 0.7
         for filler in fillers:
@@ -205,7 +206,7 @@ async def test_first_byte_limit(transport: Transport, provider: Upstream) -> Non
     provider.will(stall())
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout):
-        async with transport.open(post(provider), Timeouts(first_byte_s=0.2)):
+        async with transport.open(post(provider), Timeouts(first_byte_s=0.2), Reservation(0)):
             pass
     assert 0.15 < time.monotonic() - began < 0.7
     await asyncio.wait_for(provider.seen[0].gone.wait(), 1)
@@ -218,14 +219,14 @@ async def test_first_byte_limit_holds_against_a_dripped_head(transport: Transpor
     provider.will(raw(*head))
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout):
-        async with transport.open(post(provider), Timeouts(first_byte_s=0.3, idle_s=5)):
+        async with transport.open(post(provider), Timeouts(first_byte_s=0.3, idle_s=5), Reservation(0)):
             pass
     assert 0.25 < time.monotonic() - began < 0.8
 
 
 async def test_idle_limit(transport: Transport, provider: Upstream) -> None:
     provider.will(sse({"n": 1}, STALL))
-    async with transport.open(post(provider), Timeouts(idle_s=0.2)) as response:
+    async with transport.open(post(provider), Timeouts(idle_s=0.2), Reservation(0)) as response:
         assert await response.readany() == b'data: {"n":1}\n\n'
         began = time.monotonic()
         with pytest.raises(UpstreamTimeout):
@@ -236,7 +237,7 @@ async def test_idle_limit(transport: Transport, provider: Upstream) -> None:
 
 async def test_idle_limit_of_a_whole_answer(transport: Transport, provider: Upstream) -> None:
     provider.will(sse({"n": 1}, STALL))
-    async with transport.open(post(provider), Timeouts(idle_s=0.2)) as response:
+    async with transport.open(post(provider), Timeouts(idle_s=0.2), Reservation(0)) as response:
         began = time.monotonic()
         with pytest.raises(UpstreamTimeout):
             await response.read()
@@ -248,14 +249,14 @@ async def test_total_limit_holds_against_a_drip(transport: Transport, provider: 
     provider.will(drip(b"x" * 200))
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout):
-        async with transport.open(post(provider), Timeouts(idle_s=1, total_s=0.4)) as response:
+        async with transport.open(post(provider), Timeouts(idle_s=1, total_s=0.4), Reservation(0)) as response:
             await (response.read() if whole_read else drained(response))
     assert 0.35 < time.monotonic() - began < 0.9
 
 
 async def test_a_slow_reader_is_not_the_providers_silence(transport: Transport, provider: Upstream) -> None:
     provider.will(sse({"n": 1}, 0.02, {"n": 2}))
-    async with transport.open(post(provider), Timeouts(idle_s=0.15)) as response:
+    async with transport.open(post(provider), Timeouts(idle_s=0.15), Reservation(0)) as response:
         await asyncio.sleep(0.4)
         assert (await drained(response)).endswith(b"[DONE]\n\n")
 
@@ -266,7 +267,7 @@ async def test_a_slow_reader_is_not_the_providers_silence(transport: Transport, 
 async def test_no_answer(transport: Transport, provider: Upstream, step: object) -> None:
     provider.will(step)  # type: ignore[arg-type]
     with pytest.raises(UpstreamBroken):
-        async with transport.open(post(provider), Timeouts()):
+        async with transport.open(post(provider), Timeouts(), Reservation(0)):
             pass
 
 
@@ -274,23 +275,23 @@ async def test_no_answer(transport: Transport, provider: Upstream, step: object)
 async def test_broken_off(transport: Transport, provider: Upstream, end: object) -> None:
     provider.will(sse({"n": 1}, 0.05, end), sse({"n": 1}, 0.05, end))
     with pytest.raises(UpstreamBroken):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await drained(response)
     with pytest.raises(UpstreamBroken):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.read()
 
 
 async def test_shorter_than_promised(transport: Transport, provider: Upstream) -> None:
     provider.will(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"))
     with pytest.raises(UpstreamBroken):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.read()
 
 
 async def test_a_body_that_ends_with_the_connection(transport: Transport, provider: Upstream) -> None:
     provider.will(raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nabc", 0.02, b"def"))
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         assert await response.read() == b"abcdef"
 
 
@@ -302,14 +303,14 @@ async def test_interim_answers_are_passed_over(transport: Transport, provider: U
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
         )
     )
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         assert (response.status, await response.read()) == (200, b"ok")
         assert "link" not in response.headers
 
 
 async def test_leaving_the_block_cancels_at_once(transport: Transport, provider: Upstream) -> None:
     provider.will(sse({"n": 1}, STALL))
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         await response.readany()
     await asyncio.wait_for(provider.seen[0].gone.wait(), 1)
 
@@ -318,7 +319,7 @@ async def test_cancelling_the_wait_for_the_head_cancels_at_once(transport: Trans
     provider.will(stall())
 
     async def call() -> None:
-        async with transport.open(post(provider), Timeouts()):
+        async with transport.open(post(provider), Timeouts(), Reservation(0)):
             pass
 
     task = asyncio.ensure_future(call())
@@ -334,7 +335,7 @@ async def test_cancelling_a_read_cancels_at_once(transport: Transport, provider:
     began = asyncio.Event()
 
     async def call() -> None:
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.readany()
             began.set()
             await response.readany()
@@ -355,7 +356,7 @@ async def test_nothing_is_left_of_calls_that_were_given_up(transport: Transport,
     provider.auto = answer
 
     async def call() -> None:
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await drained(response)
 
     files = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
@@ -375,7 +376,7 @@ async def test_nothing_is_left_of_calls_that_were_given_up(transport: Transport,
 async def test_an_error_of_the_block_is_left_alone(transport: Transport, provider: Upstream) -> None:
     provider.will(sse({"n": 1}, STALL))
     with pytest.raises(ConnectionResetError):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.readany()
             raise ConnectionResetError("the client left")
 
@@ -383,7 +384,7 @@ async def test_an_error_of_the_block_is_left_alone(transport: Transport, provide
 async def test_a_slow_reader_holds_the_provider_back(transport: Transport, provider: Upstream) -> None:
     block = b"x" * 65536
     provider.will(stream(*([block] * 512)))  # 32 MiB
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         await asyncio.sleep(0.3)
         assert not provider.seen[0].finished.is_set()
         received = 0
@@ -397,7 +398,7 @@ async def test_many_at_once(transport: Transport, provider: Upstream) -> None:
 
     async def call(number: int) -> None:
         body = b'{"n":%d}' % number
-        async with transport.open(post(provider, body), Timeouts()) as response:
+        async with transport.open(post(provider, body), Timeouts(), Reservation(0)) as response:
             assert await response.read() == body
 
     for _ in range(3):
@@ -424,13 +425,13 @@ async def test_many_at_once(transport: Transport, provider: Upstream) -> None:
 async def test_ambiguous_framing_is_refused(transport: Transport, provider: Upstream, answer: bytes) -> None:
     provider.will(raw(answer))
     with pytest.raises(UpstreamBroken):
-        async with transport.open(post(provider), Timeouts(first_byte_s=2, idle_s=2)) as response:
+        async with transport.open(post(provider), Timeouts(first_byte_s=2, idle_s=2), Reservation(0)) as response:
             await response.read()
 
 
 async def test_a_header_can_not_be_smuggled(transport: Transport, provider: Upstream) -> None:
     with pytest.raises(ConnectFailed):
-        async with transport.open(post(provider, x_evil="1\r\nx-admin: yes"), Timeouts()):
+        async with transport.open(post(provider, x_evil="1\r\nx-admin: yes"), Timeouts(), Reservation(0)):
             pass
     assert provider.seen == []
 
@@ -442,7 +443,7 @@ async def test_an_answer_that_is_compressed_all_the_same(transport: Transport, p
     packed = gzip.compress(data) if coding == "gzip" else zlib.compress(data)
     pieces = [packed[at : at + 999] for at in range(0, len(packed), 999)]
     provider.will(stream(*pieces, content_encoding=coding) if stream_it else whole(packed, content_encoding=coding))
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         assert "content-encoding" not in response.headers and "content-length" not in response.headers
         assert (await drained(response) if stream_it else await response.read()) == data
 
@@ -451,19 +452,19 @@ async def test_an_answer_that_is_compressed_all_the_same(transport: Transport, p
 async def test_an_answer_that_is_compressed_badly(transport: Transport, provider: Upstream, body: bytes) -> None:
     provider.will(whole(body, content_encoding="gzip"))
     with pytest.raises(UpstreamBroken):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.read()
 
 
 async def test_a_compressed_answer_has_the_same_bound(transport: Transport, provider: Upstream) -> None:
     provider.will(whole(gzip.compress(bytes(65 << 20)), content_encoding="gzip"))
     with pytest.raises(UpstreamBroken, match="too large"):
-        async with transport.open(post(provider), Timeouts()) as response:
+        async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
             await response.read()
 
 
 async def test_other_codings_pass(transport: Transport, provider: Upstream) -> None:
     provider.will(whole(b"\x0b\x02\x80hello\x03", content_encoding="br"))
-    async with transport.open(post(provider), Timeouts()) as response:
+    async with transport.open(post(provider), Timeouts(), Reservation(0)) as response:
         assert response.headers["content-encoding"] == "br"
         assert await response.read() == b"\x0b\x02\x80hello\x03"

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from neuroroute.adapters.lane import HttpLane
 from neuroroute.adapters.transport import Transport
+from neuroroute.core.money import Reservation
 from neuroroute.core.types import Timeouts, UpstreamRequest
 
 JSON = {"content-type": "application/json"}
@@ -57,7 +58,7 @@ def by_transport(upstream: str, transport: Transport) -> Handler:
     limits = Timeouts()
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        async with transport.open(UpstreamRequest(url, JSON, await request.read()), limits) as answer:
+        async with transport.open(UpstreamRequest(url, JSON, await request.read()), limits, Reservation(0)) as answer:
             if not answer.headers["content-type"].startswith("text/event-stream"):
                 return web.Response(body=await answer.read(), status=answer.status, headers=JSON)
             reply = web.StreamResponse(status=answer.status, headers=SSE)

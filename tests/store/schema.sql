@@ -46,6 +46,18 @@ CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_user_id, 
 CREATE INDEX audit_log_by_target ON public.audit_log USING btree (target, created_at DESC);
 CREATE INDEX audit_log_by_time ON public.audit_log USING btree (created_at DESC, id DESC);
 
+CREATE TABLE budget_holds (
+    scope text NOT NULL,
+    subject text NOT NULL,
+    period text NOT NULL,
+    holder text NOT NULL,
+    held_nanousd numeric NOT NULL,
+    free_nanousd numeric NOT NULL,
+    calls bigint NOT NULL,
+    until timestamp with time zone NOT NULL,
+    CONSTRAINT budget_holds_pkey PRIMARY KEY (scope, subject, period, holder)
+) WITH (fillfactor=50);
+
 CREATE TABLE config_versions (
     version bigint NOT NULL,
     config jsonb NOT NULL,
@@ -157,6 +169,56 @@ CREATE TABLE stored_responses (
 CREATE INDEX stored_responses_expiry ON public.stored_responses USING btree (expires_at);
 CREATE INDEX stored_responses_items ON public.stored_responses USING gin (item_ids);
 
+CREATE TABLE usage_daily (
+    part text NOT NULL,
+    a text NOT NULL,
+    b text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    calls bigint NOT NULL,
+    errors bigint NOT NULL,
+    cached_calls bigint NOT NULL,
+    prompt_tokens numeric NOT NULL,
+    completion_tokens numeric NOT NULL,
+    cached_tokens numeric NOT NULL,
+    reasoning_tokens numeric NOT NULL,
+    cost_nanousd numeric NOT NULL,
+    saved_nanousd numeric NOT NULL,
+    unpriced_calls bigint NOT NULL,
+    latency_ms double precision NOT NULL,
+    latency_calls bigint NOT NULL,
+    ttft_ms double precision NOT NULL,
+    ttft_calls bigint NOT NULL,
+    overhead_ms double precision NOT NULL,
+    overhead_calls bigint NOT NULL,
+    CONSTRAINT usage_daily_pkey PRIMARY KEY (part, a, b, at)
+) WITH (fillfactor=70);
+CREATE INDEX usage_daily_by_time ON public.usage_daily USING btree (part, at);
+
+CREATE TABLE usage_hourly (
+    part text NOT NULL,
+    a text NOT NULL,
+    b text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    calls bigint NOT NULL,
+    errors bigint NOT NULL,
+    cached_calls bigint NOT NULL,
+    prompt_tokens numeric NOT NULL,
+    completion_tokens numeric NOT NULL,
+    cached_tokens numeric NOT NULL,
+    reasoning_tokens numeric NOT NULL,
+    cost_nanousd numeric NOT NULL,
+    saved_nanousd numeric NOT NULL,
+    unpriced_calls bigint NOT NULL,
+    latency_ms double precision NOT NULL,
+    latency_calls bigint NOT NULL,
+    ttft_ms double precision NOT NULL,
+    ttft_calls bigint NOT NULL,
+    overhead_ms double precision NOT NULL,
+    overhead_calls bigint NOT NULL,
+    CONSTRAINT usage_hourly_pkey PRIMARY KEY (part, a, b, at)
+);
+CREATE INDEX usage_hourly_part_at_idx ON public.usage_hourly USING btree (part, at);
+
 CREATE TABLE usage_records (
     request_id text NOT NULL,
     client_request_id text,
@@ -200,6 +262,7 @@ CREATE INDEX usage_records_by_tag ON public.usage_records USING gin (tags jsonb_
 CREATE INDEX usage_records_by_time ON public.usage_records USING btree (created_at DESC, request_id DESC);
 CREATE INDEX usage_records_by_user ON public.usage_records USING btree (user_id, created_at DESC, request_id DESC);
 CREATE INDEX usage_records_not_ok ON public.usage_records USING btree (created_at DESC, request_id DESC) WHERE (status <> 'ok'::text);
+CREATE TRIGGER usage_records_sums AFTER INSERT ON public.usage_records REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION sum_up();
 
 CREATE TABLE users (
     id text NOT NULL,
@@ -219,6 +282,125 @@ CREATE TABLE users (
 CREATE INDEX users_by_time ON public.users USING btree (created_at DESC, id DESC);
 CREATE TRIGGER users_changed AFTER DELETE OR UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_keys', 'id');
 
+CREATE OR REPLACE FUNCTION public.hold_money(scope_ text, subject_ text, period_ text, since timestamp with time zone, most numeric, holder_ text, held numeric, free numeric, running bigint, need numeric, one numeric, want numeric, ttl_s double precision, OUT spent numeric, OUT others numeric, OUT others_free numeric, OUT holders bigint, OUT granted numeric)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    others_run bigint;
+    room numeric;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(scope_ || ' ' || subject_ || ' ' || period_, 7239457));
+    SELECT coalesce(sum(cost_nanousd), 0) INTO spent FROM usage_daily AS d
+    WHERE at >= since AND d.part = scope_
+        AND d.a = CASE WHEN scope_ = 'tag' THEN split_part(subject_, '=', 1) ELSE subject_ END
+        AND d.b = CASE WHEN scope_ = 'tag' THEN substr(subject_, strpos(subject_, '=') + 1) ELSE '' END;
+    SELECT coalesce(sum(held_nanousd), 0), coalesce(sum(free_nanousd), 0), coalesce(sum(calls), 0), count(*) + 1
+    INTO others, others_free, others_run, holders FROM budget_holds AS h
+    WHERE h.scope = scope_ AND h.subject = subject_ AND h.period = period_ AND h.holder <> holder_ AND h.until > moment;
+    room := most - spent - others - held;
+    granted := 0;
+    IF need > 0 THEN
+        IF room >= need THEN
+            granted := greatest(need, least(want, trunc(room / (2 * holders))));
+        ELSIF room >= one THEN
+            granted := room;
+        ELSIF room > 0 AND running = 0 AND others_run = 0 THEN
+            granted := one;
+        END IF;
+    END IF;
+    IF held + granted > 0 OR running > 0 THEN
+        INSERT INTO budget_holds AS h
+        VALUES (scope_, subject_, period_, holder_, held + granted, free + granted, running + (need > 0 AND granted > 0)::int, moment + ttl_s * interval '1 second')
+        ON CONFLICT (scope, subject, period, holder) DO UPDATE SET
+            held_nanousd = excluded.held_nanousd, free_nanousd = excluded.free_nanousd, calls = excluded.calls, until = excluded.until;
+    ELSE
+        DELETE FROM budget_holds AS h WHERE h.scope = scope_ AND h.subject = subject_ AND h.period = period_ AND h.holder = holder_;
+    END IF;
+END
+$function$;
+CREATE OR REPLACE FUNCTION public.sum_up()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO usage_daily AS kept
+    SELECT part, parts.a, parts.b, at, sum(calls), sum(errors), sum(cached_calls), sum(prompt_tokens), sum(completion_tokens),
+        sum(cached_tokens), sum(reasoning_tokens), sum(cost_nanousd), sum(saved_nanousd), sum(unpriced_calls),
+        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls)
+    FROM (
+        SELECT date_trunc('day', created_at, 'UTC') AS at, key_id, user_id,
+            coalesce(model, '') AS model, coalesce(provider, '') AS provider, coalesce(label, '') AS label, tags,
+            count(*) AS calls,
+            count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
+            count(*) FILTER (WHERE cache IN ('hit', 'joined')) AS cached_calls,
+            sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cached_tokens) AS cached_tokens,
+            sum(reasoning_tokens) AS reasoning_tokens,
+            coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
+            coalesce(sum(baseline_cost_nanousd::numeric - cost_nanousd), 0) AS saved_nanousd,
+            count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
+            coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
+            coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
+            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls
+        FROM fresh GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ) AS found
+    CROSS JOIN LATERAL (
+        VALUES ('all', '', ''), ('key', key_id, ''), ('user', user_id, ''), ('model', model, ''), ('provider', provider, ''), ('label', label, ''),
+            ('key model', key_id, model), ('key label', key_id, label), ('user key', user_id, key_id), ('user model', user_id, model),
+            ('user label', user_id, label), ('model label', model, label)
+        UNION ALL
+        SELECT 'tag', key, value FROM jsonb_each_text(tags)
+    ) AS parts (part, a, b)
+    GROUP BY 1, 2, 3, 4
+    ORDER BY 1, 2, 3, 4                      -- all writers in one order: none waits for another in a circle
+    ON CONFLICT (part, a, b, at) DO UPDATE SET
+        calls = kept.calls + excluded.calls, errors = kept.errors + excluded.errors, cached_calls = kept.cached_calls + excluded.cached_calls,
+        prompt_tokens = kept.prompt_tokens + excluded.prompt_tokens, completion_tokens = kept.completion_tokens + excluded.completion_tokens,
+        cached_tokens = kept.cached_tokens + excluded.cached_tokens, reasoning_tokens = kept.reasoning_tokens + excluded.reasoning_tokens,
+        cost_nanousd = kept.cost_nanousd + excluded.cost_nanousd, saved_nanousd = kept.saved_nanousd + excluded.saved_nanousd,
+        unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
+        latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
+        ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
+        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls;
+
+    INSERT INTO usage_hourly AS kept
+    SELECT part, parts.a, '', at, sum(calls), sum(errors), sum(cached_calls), sum(prompt_tokens), sum(completion_tokens),
+        sum(cached_tokens), sum(reasoning_tokens), sum(cost_nanousd), sum(saved_nanousd), sum(unpriced_calls),
+        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls)
+    FROM (
+        SELECT date_trunc('hour', created_at, 'UTC') AS at, key_id, user_id,
+            coalesce(model, '') AS model, coalesce(provider, '') AS provider, coalesce(label, '') AS label,
+            count(*) AS calls,
+            count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
+            count(*) FILTER (WHERE cache IN ('hit', 'joined')) AS cached_calls,
+            sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cached_tokens) AS cached_tokens,
+            sum(reasoning_tokens) AS reasoning_tokens,
+            coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
+            coalesce(sum(baseline_cost_nanousd::numeric - cost_nanousd), 0) AS saved_nanousd,
+            count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
+            coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
+            coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
+            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls
+        FROM fresh GROUP BY 1, 2, 3, 4, 5, 6
+    ) AS found
+    CROSS JOIN LATERAL (
+        VALUES ('all', ''), ('key', key_id), ('user', user_id), ('model', model), ('provider', provider), ('label', label)
+    ) AS parts (part, a)
+    GROUP BY 1, 2, 4
+    ORDER BY 1, 2, 4
+    ON CONFLICT (part, a, b, at) DO UPDATE SET
+        calls = kept.calls + excluded.calls, errors = kept.errors + excluded.errors, cached_calls = kept.cached_calls + excluded.cached_calls,
+        prompt_tokens = kept.prompt_tokens + excluded.prompt_tokens, completion_tokens = kept.completion_tokens + excluded.completion_tokens,
+        cached_tokens = kept.cached_tokens + excluded.cached_tokens, reasoning_tokens = kept.reasoning_tokens + excluded.reasoning_tokens,
+        cost_nanousd = kept.cost_nanousd + excluded.cost_nanousd, saved_nanousd = kept.saved_nanousd + excluded.saved_nanousd,
+        unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
+        latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
+        ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
+        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls;
+    RETURN NULL;
+END
+$function$;
 CREATE OR REPLACE FUNCTION public.tell()
  RETURNS trigger
  LANGUAGE plpgsql

@@ -9,6 +9,7 @@ from neuroroute.core.config.layers import Effective, build, effective, from_envi
 from neuroroute.core.config.learning import JudgeConfig, LearningConfig
 from neuroroute.core.config.models import (
     AlertConfig,
+    BudgetConfig,
     CacheConfig,
     Config,
     LimitsConfig,
@@ -27,6 +28,7 @@ from neuroroute.core.config.watch import ConfigFile
 
 __all__ = [
     "AlertConfig",
+    "BudgetConfig",
     "CacheConfig",
     "Config",
     "ConfigFaulty",

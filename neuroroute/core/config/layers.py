@@ -177,6 +177,10 @@ def _reference_faults(config: Config) -> Iterator[tuple[Keys, str]]:
             yield at, "either use (a model or an alias) or policy is expected"
         if rule.policy is not None and rule.policy not in policies:
             yield (*at, "policy"), _unknown("policy", rule.policy, policies)
+    for index, budget in enumerate(config.budgets):
+        policy = budget.when_spent.removeprefix("policy:")
+        if policy != "refuse" and policy not in policies:
+            yield ("budgets", index, "when_spent"), _unknown("policy", policy, policies)
     for name in config.aliases:
         if name == "auto" or name.startswith(("auto:", "neuroroute/")):
             yield ("aliases", name), "a name of its own is expected; auto is the router's"

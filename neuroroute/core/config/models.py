@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from neuroroute.core.config.learning import LearningConfig
+from neuroroute.core.money import Budget, Period
 from neuroroute.core.types import Dialect, Limits, Price, Protocol, Timeouts
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -174,6 +175,21 @@ class SemanticConfig(_Part):
     threshold: Share = Field(default=0.97, description="least cosine similarity")
 
 
+class BudgetConfig(_Part):
+    """What all calls with a tag may cost together."""
+
+    tag: Annotated[str, Field(pattern=r"^[^=]{1,64}=.{0,256}$")] = Field(description="name=value")
+    usd: Usd
+    period: Period = Field(default=Period.MONTH, description="calendar periods in UTC, or in all")
+    when_spent: Annotated[str, Field(pattern=r"^(refuse|policy:.+)$")] = Field(
+        default="refuse", description="`refuse`, or `policy:<name>`: `auto` goes on by that policy, calls that name a model are refused"
+    )
+
+    def budget(self) -> Budget:
+        policy = "" if self.when_spent == "refuse" else self.when_spent.removeprefix("policy:")
+        return Budget("tag", self.tag, round(self.usd * 1e9), self.period, policy)
+
+
 class CacheConfig(_Part):
     """None = as the settings say."""
 
@@ -198,6 +214,8 @@ class Config(_Part):
     aliases: dict[Name, Names] = Field(default_factory=dict, description="a name and its chain: the first healthy model answers")
     routing: RoutingConfig = RoutingConfig()
     cache: CacheConfig = CacheConfig()
+    limits: LimitsConfig = Field(default=LimitsConfig(), description="of the gateway as a whole")
+    budgets: tuple[BudgetConfig, ...] = Field(default=(), description="of tags; those of keys and users are set by the admin API")
     alerts: tuple[AlertConfig, ...] = ()
 
 
