@@ -34,8 +34,6 @@ _COMPRESS_LEVEL: Final = 1  # zlib 1: 25 us per 10 KB, 6 costs four times that f
 _MAGIC: Final = b"NRC2"
 _MAX_SHARE: Final = 8  # one entry is at most an eighth of the map
 _WAITING_BYTES: Final = 16 << 20
-DROPS_CHANNEL: Final = "neuroroute_cache_drops"
-"""Where workers without a shared store tell each other what was dropped."""
 _DROPS_KEY: Final = "drops"
 _MOST_DROPS: Final = 10_000  # moments that are remembered; beyond it the oldest are forgotten
 _DROPS_TTL_S: Final = 31 * 86_400
@@ -231,18 +229,6 @@ class ResponseCache:
         self._wake.set()
         return self._sweep()
 
-    def dropped_at_s(self, tag: str | None = None) -> float:
-        """When `tag` was last dropped, in Unix seconds; 0 = never."""
-        return self._drops.get(tag or "*", 0.0)
-
-    def hear(self, told: str) -> None:
-        """Another worker dropped something: what `drop_told` made."""
-        try:
-            news = _moments(told.encode())
-        except UnicodeEncodeError:
-            return
-        self._merge(news)
-
     def _merge(self, moments: dict[str, float]) -> None:
         news = {tag: at_s for tag, at_s in moments.items() if at_s > self._drops.get(tag, 0.0)}
         self._drops.update(news)
@@ -305,11 +291,6 @@ class ResponseCache:
                 await shared.set(self._prefix + _DROPS_KEY, dumps(self._drops), _DROPS_TTL_S)
         except KVAway:
             self.counts.away += 1
-
-
-def drop_told(tag: str | None, at_s: float) -> str:
-    """A drop, as other workers hear it."""
-    return dumps({tag or "*": at_s}).decode()
 
 
 def pack(entry: Entry) -> bytes:

@@ -5,7 +5,6 @@ from typing import Final
 from aiohttp import web
 
 from neuroroute.access.keys import note
-from neuroroute.caching.responses import DROPS_CHANNEL, drop_told
 from neuroroute.core.errors import BadRequest
 from neuroroute.web.bodies import answer
 from neuroroute.web.identity import actor, operator
@@ -23,12 +22,9 @@ async def drop(request: web.Request) -> web.Response:
     """
     principal = await operator(request)
     tag = _tag(request)
-    database = request.app[DATABASE]
-    async with database.transaction() as change:
+    async with request.app[DATABASE].transaction() as change:
         await note(change, actor(request, principal), "cache.drop", tag or "*")
-    dropped, at_s = request.app[SERVICES].cache.drop(tag), request.app[SERVICES].cache.dropped_at_s(tag)
-    await database.notify(DROPS_CHANNEL, drop_told(tag, at_s))
-    return answer({"object": "cache.dropped", "tag": tag, "dropped": dropped})
+    return answer({"object": "cache.dropped", "tag": tag, "dropped": request.app[SERVICES].cache.drop(tag)})
 
 
 def _tag(request: web.Request) -> str | None:
