@@ -1,5 +1,6 @@
 """The pages that show what happened: overview, usage, calls, models; and signing in and out."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -8,14 +9,45 @@ from aiohttp import web
 from neuroroute.core.clock import utcnow
 from neuroroute.core.errors import NeuroRouteError
 from neuroroute.core.types import LABELS
+from neuroroute.core.value import utilities_of
+from neuroroute.routing import trail
 from neuroroute.store.api_keys import ApiKeys
-from neuroroute.store.usage import Usage, UsageFilter
+from neuroroute.store.usage import Usage, UsageFilter, UsageRecord
 from neuroroute.store.users import Users
 from neuroroute.web import pages_chart, session, usage
 from neuroroute.web.bodies import one_of, paging
 from neuroroute.web.pages import number, page, percent, render, see, usd, wants_html
 from neuroroute.web.session import Visitor, visitor
 from neuroroute.web.state import DATABASE, SERVICES
+
+_KEPT: Final = {
+    "thread": "The conversation kept the model that it had.",
+    "tool_loop": "A run of tools kept the model that it began with.",
+    "aside": "Better ranked models had refused or limited us a moment before.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A model that was weighed, with what was expected of it. score: its utility under the policy as that is now; None: not known."""
+
+    name: str
+    quality: float
+    cost_usd: float | None
+    latency_ms: float
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """candidates: the choice first. why: in words, where it was not the ranking's. explored: it was chosen to learn about it."""
+
+    candidates: list[Alternative]
+    why: str
+    explored: bool
+    needs: list[str]
+    unsure: bool
+
 
 RANGES: Final = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
 
@@ -196,12 +228,28 @@ async def request_page(request: web.Request, found: Visitor) -> web.StreamRespon
     facts = usage.all_facts(record)
     cost, baseline = facts["cost_usd"], facts["baseline_cost_usd"]
     saved = baseline - cost if cost is not None and baseline is not None else None
-    return render(request, "request.html", found, {"call": facts, "saved_usd": saved, "candidates": _candidates(facts["decision"])})
+    return render(request, "request.html", found, {"call": facts, "saved_usd": saved, "weighed": _weighed(request, record)})
 
 
-def _candidates(decision: Any) -> list[dict[str, Any]]:
-    listed = decision.get("candidates") if isinstance(decision, dict) else None
-    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+def _weighed(request: web.Request, record: UsageRecord) -> Weighed | None:
+    """What the router weighed for a call, as far as its row still tells it; None where a model was named."""
+    try:
+        kept = trail.read(record.decision)
+    except (TypeError, ValueError):  # not written by this version
+        return None
+    if kept is None or not kept.candidates:
+        return None
+    scores: list[float | None] = [None] * len(kept.candidates)
+    policy = request.app[SERVICES].catalog.current.policy(record.policy or "")
+    costs = [one.cost_nanousd for one in kept.candidates if one.cost_nanousd is not None]
+    if policy is not None and len(costs) == len(kept.candidates):
+        latencies = [one.latency_ms for one in kept.candidates]
+        scores = list(utilities_of([one.quality for one in kept.candidates], costs, latencies, policy.aim)[0])
+    candidates = [
+        Alternative(one.name, one.quality, None if one.cost_nanousd is None else one.cost_nanousd / 1e9, one.latency_ms, score)
+        for one, score in zip(kept.candidates, scores, strict=True)
+    ]
+    return Weighed(candidates, _KEPT.get(kept.kept, ""), kept.explored is not None, sorted(kept.needs), kept.unsure)
 
 
 @page

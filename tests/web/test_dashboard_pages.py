@@ -313,7 +313,7 @@ async def test_hostile_names_are_text(gw):
     call = UsageRecord(
         new_id("req"), utcnow() - timedelta(minutes=1), "key_1", user["id"], HOSTILE, client_request_id=HOSTILE, model=HOSTILE, provider=HOSTILE,
         label=HOSTILE, policy=HOSTILE, error_code=HOSTILE, tags={HOSTILE: HOSTILE},
-        decision={"reason": HOSTILE, "candidates": [{"model": HOSTILE, "provider": HOSTILE, "closed": [HOSTILE]}, "rubbish"]},
+        decision={"v": 1, "candidates": [[HOSTILE, 0.5, 1000, 20]], "kept": HOSTILE, "needs": [HOSTILE]},
     )  # fmt: skip
     await Usage(gw.database).insert_many([call])
     async with Browser(gw) as browser:
@@ -334,6 +334,38 @@ async def test_hostile_names_are_text(gw):
             assert status in (200, 404) and "<script>alert" not in text and "<img src=x" not in text, page
         _, text, _ = await browser.get(f"/dashboard/requests/{call.request_id}")
         assert text.count("&lt;script&gt;alert(1)") >= 8
+
+
+@pytest.mark.parametrize(
+    "decision", [None, {}, {"v": 99}, {"v": 1, "candidates": "abc"}, {"v": 1, "candidates": [[1]]}, {"v": 1, "outcome": "x"}]
+)
+async def test_a_decision_that_can_not_be_read_is_no_fault(gw, decision):
+    call = UsageRecord(new_id("req"), utcnow(), "key_1", "usr_1", "auto", policy="balanced", decision=decision)
+    await Usage(gw.database).insert_many([call])
+    async with Browser(gw) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        status, text, _ = await browser.get(f"/dashboard/requests/{call.request_id}")
+        assert status == 200 and "alternatives of this call are not on record" in text
+
+
+async def test_a_call_shows_what_was_weighed(gw):
+    weighed = [["demo/demo-large", 0.9, 2_000_000, 300], ["demo/demo-small", 0.5, 10_000, 200]]
+    call = UsageRecord(
+        new_id("req"),
+        utcnow(),
+        "key_1",
+        "usr_1",
+        "auto",
+        policy="balanced",
+        label="code",
+        decision={"v": 1, "candidates": weighed, "kept": "thread"},
+    )
+    await Usage(gw.database).insert_many([call])
+    async with Browser(gw) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        _, text, _ = await browser.get(f"/dashboard/requests/{call.request_id}")
+        assert text.index("demo/demo-large") < text.index("chosen</span>") < text.index("demo/demo-small") < text.index("passed over")
+        assert "$0.002" in text and "kept the model" in text and re.search(r"<td class=\"figure\">-?0\.\d{3}</td>", text)
 
 
 async def test_settings_mask_secrets(database_url):
