@@ -18,6 +18,8 @@ from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest
 from neuroroute.core.types import ClientRequest, Dialect
 
+_ESCAPED: Final = b"\\u006"
+"""What stands in "model" where one of its letters is written as an escape."""
 _TRAVELLING: Final = ("content-type", "anthropic-version", "anthropic-beta", "openai-beta")
 """The client's headers that a provider may see. All others stay here: by an allow-list, never by a deny-list."""
 
@@ -55,10 +57,13 @@ async def _parse_pass(call: Call) -> None:
     else:
         model, chunks = await peek_model(call.source.chunks())
         call.requested_model = model
-        call.client = _client(call, b"", {}, False, chunks)
+        restricted = call.principal is not None and call.principal.allowed_models is not None
+        call.client = _client(call, b"", {}, False, _with_one_model(chunks) if restricted else chunks)
 
 
 _FORM_MODEL: Final = re.compile(rb'name="?model"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,256})\r\n')
+_NAMED_MODEL: Final = re.compile(rb"""[;\s]name\*?\s*=\s*["']?(?:utf-8'')?model["'\s;]""", re.IGNORECASE)
+_NAMED_BYTES: Final = 64  # a name that is longer is none of a form
 _PEEKED_BYTES: Final = 64 << 10
 
 
@@ -79,6 +84,18 @@ async def _chained(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
     yield head
     async for piece in rest:
         yield piece
+
+
+async def _with_one_model(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The same body. Raises BadRequest where it names a second model: the key was asked about the first, and the provider may take the other."""
+    before, named = b"", 0
+    async for piece in chunks:
+        window = before + piece
+        named += sum(found.end() > len(before) for found in _NAMED_MODEL.finditer(window))
+        if named > 1:
+            raise BadRequest("Your request names 'model' twice.", param="model")
+        yield piece
+        before = window[-_NAMED_BYTES:]
 
 
 def _client(call: Call, raw: bytes, body: dict[str, Any], stream: bool, chunks: AsyncIterable[bytes] | None = None) -> ClientRequest:
@@ -105,6 +122,8 @@ def _object(raw: bytes) -> dict[str, Any]:
         raise BadRequest("We could not parse the JSON body of your request: it is nested too deeply") from None
     if not isinstance(body, dict):
         raise BadRequest(f"The body of your request must be a JSON object, but it is {kind_of(body)}.")
+    if (raw.count(b'"model"') > 1 or _ESCAPED in raw) and jsonbytes.repeats(raw, "model"):
+        raise BadRequest("Your request names 'model' twice.", param="model")  # we might allow the one, and a provider take the other
     return body
 
 

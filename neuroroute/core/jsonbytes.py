@@ -6,7 +6,7 @@ parsed and dumped again. `loads` guards against what orjson lets through or blow
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -65,7 +65,15 @@ def members(raw: bytes) -> dict[str, tuple[int, int, int]]:
 
     `raw` must be valid JSON, an object (parse it first). A key that is there twice gives the last one, as parsers do.
     """
-    found: dict[str, tuple[int, int, int]] = {}
+    return {key: (key_at, value_at, end) for key, key_at, value_at, end in _members(raw)}
+
+
+def repeats(raw: bytes, key: str) -> bool:
+    """Whether a top-level key of a JSON object, which must be valid, stands there more than once: parsers differ in which of them they take."""
+    return sum(found == key for found, *_ in _members(raw)) > 1
+
+
+def _members(raw: bytes) -> Iterator[tuple[str, int, int, int]]:
     depth = 0
     key: bytes | None = None
     key_at = value_at = 0
@@ -77,18 +85,17 @@ def members(raw: bytes) -> dict[str, tuple[int, int, int]]:
         elif mark in b"}]":
             depth -= 1
             if depth == 0 and key is not None:
-                found[loads(key)] = (key_at, value_at, _rstrip(raw, token.start()))
+                yield loads(key), key_at, value_at, _rstrip(raw, token.start())
         elif depth == 1:
             if mark == 0x2C:  # ,
                 if key is not None:
-                    found[loads(key)] = (key_at, value_at, _rstrip(raw, token.start()))
+                    yield loads(key), key_at, value_at, _rstrip(raw, token.start())
                 key, expect_key = None, True
             elif mark == 0x3A:  # :
                 value_at = _lstrip(raw, token.end())
                 expect_key = False
             elif expect_key:
                 key, key_at = token.group(), token.start()
-    return found
 
 
 def edit(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:

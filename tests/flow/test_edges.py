@@ -221,6 +221,50 @@ async def test_counting_tokens_holds_no_slot(database_url: str) -> None:
             assert response.status == 200
 
 
+async def test_a_request_names_one_model(database_url: str) -> None:
+    """Whichever of two a provider would take: the key was asked about one."""
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw:
+        messages = json.dumps(HELLO)
+        for twice in (
+            '"model":"m","model":"other"',
+            '"model":"m","x":{"model":1},"mod\\u0065l":"other"',
+            '"model":"m", "n":1 ,"model" : "m"',
+        ):
+            body = f'{{{twice},"messages":{messages}}}'.encode()
+            for path in ("/v1/chat/completions", "/v1/messages", "/v1/moderations", "/v1/route"):
+                status, _, answer = await exchange(gw, request_bytes("POST", path, body, JSON))
+                assert status == 400 and "twice" in json.loads(answer)["error"]["message"], (path, twice)
+        assert not up.seen
+        fine = f'{{"model":"m","messages":{messages},"metadata":{{"model":"x","mod\\u0065l":"y"}},"user":"\\u006d"}}'.encode()
+        assert (await exchange(gw, request_bytes("POST", "/v1/chat/completions", fine, JSON)))[0] == 200
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    return (
+        b"".join(b"--x\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % (head.encode(), data) for head, data in parts) + b"--x--\r\n"
+    )
+
+
+async def test_a_form_names_one_model_where_the_key_may_not_use_all(database_url: str) -> None:
+    sound = ('name="file"; filename="a.wav"', b"RIFF" + bytes(200_000))
+    allowed, other = ('name="model"', b"m"), ('name="model"', b"other")
+    forms = [
+        (form(allowed, sound), 200),
+        (form(allowed, sound, other), 400),
+        (form(allowed, other, sound), 400),
+        (form(allowed, sound, ("NAME=model", b"other")), 400),
+        (form(('name="file"; filename="x"', b'; name="model"\r\n\r\nm\r\n'), other), 400),
+        (form(other, sound), 403),
+    ]
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw:
+        narrow = (await gw.new_key(allowed_models=["m"]))["key"]
+        for place, (body, expected) in enumerate(forms):
+            status, _, answer = await exchange(gw, request_bytes("POST", "/v1/audio/transcriptions", body, FORM, key=narrow))
+            assert status == expected, (place, answer)
+        status, _, _ = await exchange(gw, request_bytes("POST", "/v1/audio/transcriptions", form(allowed, sound, other), FORM))
+        assert status == 200  # all models are this key's
+
+
 # other origins
 
 
