@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -10,6 +11,7 @@ from neuroroute.core import jsonbytes
 from neuroroute.core.errors import InternalError, MethodNotAllowed, NeuroRouteError, NotFound, TooLarge, Unauthenticated, WrongMediaType
 from neuroroute.core.ids import new_id
 
+_REQUEST_ID: Final = web.RequestKey("request_id", str)
 _log = logging.getLogger("neuroroute.web")
 
 
@@ -17,7 +19,10 @@ _log = logging.getLogger("neuroroute.web")
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers NeuroRouteError as it says; aiohttp's own refusals in the same shape; a bug as 500 with an id that is also in the log."""
     try:
-        return await handler(request)
+        response = await handler(request)
+        if "x-request-id" not in response.headers and not response.prepared:
+            response.headers["x-request-id"] = request_id_of(request)
+        return response
     except NeuroRouteError as error:
         return answer(request, error)
     except web.HTTPException as refusal:
@@ -27,14 +32,21 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         raise
     except Exception as bug:  # noqa: BLE001 - the edge: whatever no handler foresaw
-        request_id = new_id("req")
+        request_id = request_id_of(request)
         _log.exception("bug while answering %s %s (%s)", request.method, request.rel_url.path[:200], request_id, exc_info=bug)
         return answer(request, InternalError(f"Something went wrong here; it is on record as {request_id}."), request_id)
 
 
+def request_id_of(request: web.BaseRequest) -> str:
+    """The id under which a request that is no call is known: in its answer, in the log, in the audit log."""
+    if _REQUEST_ID not in request:
+        request[_REQUEST_ID] = new_id("req")
+    return request[_REQUEST_ID]
+
+
 def answer(request: web.BaseRequest, error: NeuroRouteError, request_id: str | None = None) -> web.Response:
     """The error as JSON: Anthropic's shape below /v1/messages, OpenAI's everywhere else."""
-    request_id = request_id or new_id("req")
+    request_id = request_id or request_id_of(request)
     anthropic = request.rel_url.path.startswith("/v1/messages")
     body = jsonbytes.dumps(error.anthropic(request_id) if anthropic else error.openai())
     headers = {"content-type": "application/json", "x-request-id": request_id}

@@ -9,6 +9,7 @@ from neuroroute.chain.auth import identify
 from neuroroute.chain.rate_limit import refusal
 from neuroroute.core.errors import Forbidden
 from neuroroute.core.types import Principal, Role
+from neuroroute.web.errors import request_id_of
 from neuroroute.web.peers import address
 from neuroroute.web.state import SERVICES
 
@@ -41,7 +42,7 @@ async def admit(request: web.Request, principal: Principal, group: str) -> None:
 
 def actor(request: web.Request, principal: Principal) -> Actor:
     """Who makes a change, for the audit log."""
-    return Actor(principal.key_id, principal.user_id, address(request))
+    return Actor(principal.key_id, principal.user_id, address(request), request_id_of(request))
 
 
 async def operator(request: web.Request) -> Principal:

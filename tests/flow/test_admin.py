@@ -115,6 +115,16 @@ async def test_a_bad_user_is_refused_by_the_name_of_its_field(database_url: str,
         assert await refused(gw, "POST", "/admin/users", body) == (400, None, param)
 
 
+async def test_an_answer_and_its_line_in_the_audit_log_have_one_id(database_url: str) -> None:
+    async with gateway(database_url) as gw:
+        async with gw.post("/admin/users", {"name": "x"}, headers={"X-Request-ID": "theirs"}) as response:
+            ours = response.headers["x-request-id"]
+        assert ours.startswith("req_") and (await audit(gw, "user.create"))[0].request_id == ours
+        for path in ("/health", "/v1/models", "/admin/users", "/admin/users/usr_none", "/nope", "/metrics", "/openapi.json"):
+            async with gw.get(path) as response:
+                assert response.headers["x-request-id"].startswith("req_"), path
+
+
 async def test_the_last_admin_stays(database_url: str) -> None:
     async with gateway(database_url) as gw:
         _, listed = await ask(gw, "GET", "/admin/users?role=admin")
