@@ -16,7 +16,7 @@ from neuroroute.chain.shapes import check, kind_of
 from neuroroute.chain.steering import header, steering
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest
-from neuroroute.core.types import ClientRequest, Dialect
+from neuroroute.core.types import ClientRequest, Dialect, Provider
 
 _ESCAPED: Final = b"\\u006"
 """What stands in "model" where one of its letters is written as an escape."""
@@ -32,6 +32,11 @@ async def parse(call: Call, s: Services) -> None:
         return
     raw = await call.source.read()
     body = _object(raw)
+    if call.dialect is Dialect.RESPONSES and _names_no_model(body, call.catalog.default_provider):
+        call.dialect = Dialect.PASS
+        call.client = _client(call, raw, body, body.get("stream") is True)
+        call.steering = steering(call.headers, body)
+        return
     check(body, call.dialect)
     call.requested_model = _model(body, call.dialect)
     stream = body.get("stream") is True
@@ -39,6 +44,11 @@ async def parse(call: Call, s: Services) -> None:
     call.steering = steering(call.headers, body)
     if call.dialect is Dialect.RESPONSES:
         await stored.resolve(call, s)
+
+
+def _names_no_model(body: Mapping[str, Any], provider: Provider | None) -> bool:
+    """Whether a response is asked of the default provider's own choice, as a stored prompt or conversation of its may name the model."""
+    return "model" not in body and body.get("previous_response_id") is None and provider is not None and Dialect.RESPONSES in provider.speaks
 
 
 async def _parse_pass(call: Call) -> None:

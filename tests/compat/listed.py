@@ -15,6 +15,6 @@ LISTED = {
     ("langchain_on_anthropic", "current"): _CALLS,
     ("llama_index_like", "former"): _CALLS | {"completions"},
     ("openai_node", "node"): _NODE | {"embeddings", "responses", "completions", "models"},
-    ("vercel_ai", "node"): _VERCEL | {"embeddings", "retries"},
+    ("vercel_ai", "node"): _VERCEL | {"embeddings", "retries", "abort_whole"},
 }
 """By the script's name and the packages it runs with."""

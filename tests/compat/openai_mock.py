@@ -1,7 +1,7 @@
 """
 OpenAI's API with an answer to every request of the SDK: the smallest body that the SDK's own response models call valid.
 
-Routes and types come from the SDK: its list of methods (api.md of the source distribution) says path and method, the method's return annotation says
+Routes and types come from the SDK: its lists of methods (api.md in the source distribution) say path and method, the method's return annotation says
 what it expects. Nothing of the API is written down here.
 """
 
@@ -50,12 +50,13 @@ class Route:
 
 
 class OpenAIMock:
-    """`Upstream(OpenAIMock(api_md, models))`: the provider. models: what GET /models lists."""
+    """`Upstream(OpenAIMock(source, models))`: the provider. source: the unpacked source distribution; models: what GET /models lists."""
 
-    def __init__(self, api_md: Path, models: Iterable[str] = ()) -> None:
+    def __init__(self, source: Path, models: Iterable[str] = ()) -> None:
         self._models = sorted(set(models))
         with OpenAI(api_key="unused", base_url="http://unused.invalid") as client:
-            found = [_route(client, *match) for match in METHOD.findall(api_md.read_text(encoding="utf-8"))]
+            lists = [file.read_text(encoding="utf-8") for file in (source / "api.md", *source.glob("src/openai/resources/*/api.md"))]
+            found = [_route(client, *match) for text in lists for match in METHOD.findall(text)]
         self.routes = [route for route in found if route is not None]
 
     def __call__(self, seen: Seen) -> Step:

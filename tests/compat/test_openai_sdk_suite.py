@@ -1,6 +1,5 @@
 """The official OpenAI SDK's own API tests pass through the gateway as they pass without it."""
 
-import asyncio
 from pathlib import Path
 
 from neuroroute.access.keys import ensure_admin
@@ -20,16 +19,19 @@ async def test_it_passes_as_many_through_the_gateway_as_without(database_url: st
     async with Database(database_url) as database:
         await ensure_admin(database, tmp_path, API_KEY)
     speaks = ["chat", "responses", "completions", "embeddings", "pass"]
-    async with Upstream(OpenAIMock(source / "api.md", names)) as up:
+    async with Upstream(OpenAIMock(source, names)) as up:
         config = {
             "providers": {"openai": provider(up.base_url, speaks=speaks)},
             "models": {name: model("openai") for name in names - {"auto"}},
         }
         async with gateway(database_url, config, admin=False) as gw:
-            directly, through = await asyncio.gather(run(source, up.base_url), run(source, gw.url + "/v1"))
-    passed = {test for test, outcome in directly.items() if outcome == "passed"}
-    assert len(passed) >= TESTS_MIN, {test: outcome for test, outcome in directly.items() if outcome not in ("passed", "skipped")}
-    lost = {test: through.get(test, "did not run") for test in sorted(passed) if through.get(test) != "passed"}
-    assert not lost, "\n\n".join(f"{test}\n{why}" for test, why in lost.items())
+            through = await run(source, gw.url + "/v1")
+        failed = sorted(test for test, outcome in through.items() if outcome not in ("passed", "skipped"))
+        # A test that fails without the gateway, too, says nothing about it; few may, or the mock is what is being tested.
+        directly = await run(source, up.base_url) if failed else {}
+    lost = [test for test in failed if directly.get(test) == "passed"]
+    assert not lost, "\n\n".join(f"{test}\n{through[test]}" for test in lost)
+    passed = sum(outcome == "passed" for outcome in through.values())
+    assert passed >= TESTS_MIN and len(failed) <= passed // 100, "\n\n".join(f"{test}\n{through[test]}" for test in failed)
     # They did go through it: keys, models and errors of the gateway stand between.
     assert any(seen.headers.get("authorization") == "Bearer sk-upstream-secret" for seen in up.seen)

@@ -153,7 +153,7 @@ async def disconnect(at: At) -> None:
                 break
         at.left()
         try:
-            await client.with_options(timeout=0.5).messages.create(**asks(at, "say it whole", "slow"))
+            await client.with_options(timeout=1.0).messages.create(**asks(at, "say it whole", "slow"))
         except anthropic.APITimeoutError:
             at.left()
 

@@ -208,7 +208,7 @@ async def disconnect(at: At) -> None:
             break
         await running.close()
         at.left()
-        raises_now = client.with_options(timeout=0.5).chat.completions.create(model=at.model("slow"), messages=says("say it whole"))
+        raises_now = client.with_options(timeout=1.0).chat.completions.create(model=at.model("slow"), messages=says("say it whole"))
         try:
             await raises_now
         except openai.APITimeoutError:

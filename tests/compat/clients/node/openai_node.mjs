@@ -127,7 +127,7 @@ each("abort", async (at) => {
   for await (const _ of running) stop.abort();
   at.left();
   const whole = new AbortController();
-  setTimeout(() => whole.abort(), 400);
+  setTimeout(() => whole.abort(), 1000);
   await raises(
     (error) => error instanceof OpenAI.APIUserAbortError,
     () => client.chat.completions.create({ model: at.model("slow"), messages: says("all of it") }, { signal: whole.signal }),

@@ -89,18 +89,24 @@ for (const [speaker, speak] of Object.entries(speakers)) {
 
   here("abort", async (at) => {
     const stop = new AbortController();
-    const running = streamText({ model: speak(at.called("slow", 2)), prompt: "go on", abortSignal: stop.signal, maxRetries: 0, onError: nothing });
+    const running = streamText({ model: speak(at.called("slow", 1)), prompt: "go on", abortSignal: stop.signal, maxRetries: 0, onError: nothing });
     for await (const _ of running.textStream) {
       stop.abort();
       break;
     }
     at.left();
-    const whole = new AbortController();
-    setTimeout(() => whole.abort(), 400);
-    await raises(() => true, () => generateText({ model: speak(at.model("slow")), prompt: "all", abortSignal: whole.signal, maxRetries: 0 }));
-    at.left();
   });
 }
+
+each("abort_whole", async (at) => {
+    const whole = new AbortController();
+    setTimeout(() => whole.abort(), 1000);
+    await raises(
+      () => true,
+      () => generateText({ model: openai.chat(at.called("slow", 1)), prompt: "all", abortSignal: whole.signal, maxRetries: 0 }),
+    );
+    at.left();
+});
 
 each(
   "embeddings",
