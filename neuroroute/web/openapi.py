@@ -34,7 +34,38 @@ _BODIES: Final[Mapping[tuple[str, str], type[BaseModel]]] = {
     ("POST", "/admin/api-keys/{id}/rotate"): schemas.KeyRotate,
 }
 _CREATES: Final = frozenset({"/admin/users", "/admin/api-keys"})
-_PAGED: Final = frozenset({"/admin/users", "/admin/api-keys"})
+_PAGED: Final = frozenset(
+    {
+        "/admin/users",
+        "/admin/api-keys",
+        "/dashboard/requests",
+        "/dashboard/usage",
+        "/dashboard/models",
+        "/dashboard/keys",
+        "/dashboard/users",
+    }
+)
+_TIME: Final = {"type": "string", "maxLength": 40, "examples": ["2026-11-23", "2026-11-23T18:00:00Z"]}
+_SPAN: Final[Mapping[str, Any]] = {"from": _TIME, "to": _TIME}
+_WHICH: Final[Mapping[str, Any]] = {
+    "model": {"type": "string", "maxLength": 256},
+    "key_id": {"type": "string", "maxLength": 64},
+    "user_id": {"type": "string", "maxLength": 64},
+    "label": {"type": "string", "maxLength": 64},
+    "status": {"enum": ["ok", "error", "client_gone", "cut", "interrupted"]},
+    "tag": {"type": "string", "maxLength": 400, "examples": ["team=search"]},
+}
+_QUERIES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "/dashboard/stats": {**_SPAN, **_WHICH},
+    "/dashboard/usage": {
+        **_SPAN,
+        **_WHICH,
+        "group_by": {"enum": ["hour", "day", "model", "key", "user", "label"], "default": "day"},
+        "format": {"enum": ["json", "csv"], "default": "json"},
+    },
+    "/dashboard/models": _SPAN,
+    "/dashboard/requests": {**_SPAN, **_WHICH},
+}
 _MESSAGE: Final = {"type": "object", "required": ["role"], "properties": {"role": {"type": "string"}, "content": {}}}
 _MODEL: Final = {"type": "string", "minLength": 1, "maxLength": 256, "examples": ["auto", "auto:cheap", "gpt-4o-mini"]}
 _STEERING: Final = {
@@ -133,7 +164,10 @@ _REFUSALS: Final = {
 def document(routes: Iterable[web.RouteDef], settings: Settings) -> dict[str, Any]:
     """The whole OpenAPI document of these routes."""
     paths: dict[str, dict[str, Any]] = {}
-    without_key = ("/health", "/openapi.json", settings.swagger_route, *([] if settings.metrics_token else [settings.metrics_path]))
+    without_key = (
+        *("/health", "/openapi.json", "/dashboard/sign-in", "/dashboard/static", settings.swagger_route),
+        *([] if settings.metrics_token else [settings.metrics_path]),
+    )
     for route in routes:
         if "{tail" in route.path:
             continue
@@ -199,12 +233,16 @@ def _parameters(method: str, path: str) -> list[dict[str, Any]]:
         for name, default, most in (("page", 1, 1_000_000), ("limit", 50, 200)):
             schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
             found.append({"name": name, "in": "query", "required": False, "schema": schema})
+    for name, schema in _QUERIES.get(path, {}).items() if method == "GET" else ():
+        found.append({"name": name, "in": "query", "required": False, "schema": schema})
     return found
 
 
 def _responses(method: str, path: str) -> dict[str, Any]:
     good = "201" if method == "POST" and path in _CREATES else "200"
     answers: dict[str, Any] = {good: {"description": "As asked."}}
+    if path.startswith("/dashboard"):
+        answers["303"] = {"description": "For browsers: go on there; to the sign-in page where nobody is signed in."}
     error = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     for status, text in _REFUSALS.items():
         answers[status] = {"description": text, **error}

@@ -196,3 +196,12 @@ async def test_a_call_appears_with_its_cost(database_url):
         assert (
             call["object"] == "request" and call["requested_model"] == "auto:cheap" and call["cost_usd"] > 0 and call["policy"] == "cheap"
         )
+
+
+async def test_the_parameters_stand_in_the_document(database_url):
+    async with gateway(database_url) as gw:
+        paths = (await told(gw, "/openapi.json", key=""))["paths"]
+        named = {each["name"] for each in paths["/dashboard/requests"]["get"]["parameters"]}
+        assert named == {"from", "to", "model", "key_id", "user_id", "label", "status", "tag", "page", "limit"}
+        assert "group_by" in {each["name"] for each in paths["/dashboard/usage"]["get"]["parameters"]}
+        assert paths["/dashboard/sign-in"]["get"]["security"] == [] and "303" in paths["/dashboard"]["get"]["responses"]
