@@ -152,7 +152,7 @@ class AnthropicChatStream(EventStream):
 
     def _stop(self, event: dict[str, Any]) -> bytes:
         usage = anthropic_usage(event.get("usage"), self._reported)
-        if usage.source == "provider":
+        if usage.source != "none":
             self.usage = usage
         delta = event.get("delta")
         if not isinstance(delta, dict) or not delta.get("stop_reason") or self.finish_reason:

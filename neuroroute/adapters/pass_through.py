@@ -108,7 +108,7 @@ class PassingStream:
             return
         for name, data in found:
             usage = _usage_in(data, self._target)
-            if usage.source == "provider":
+            if usage.source != "none":
                 self.usage = usage
             if not self._begun and (name == b"error" or data.startswith(b'{"error"')):
                 raise embedded(_error_in(data))

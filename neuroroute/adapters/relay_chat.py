@@ -62,7 +62,7 @@ class ChunkStream(EventStream):
         reported = chunk.get("usage")
         if reported:
             usage = openai_usage(reported)
-            if usage.source == "provider":
+            if usage.source != "none":
                 self.usage = usage
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices:

@@ -66,7 +66,7 @@ class ResponseStream(EventStream):
         if kind == "response.failed":
             raise embedded(response.get("error") or "the provider's response failed")
         usage = openai_usage(response.get("usage"))
-        if usage.source == "provider":
+        if usage.source != "none":
             self.usage = usage
         if kind in ("response.completed", "response.incomplete"):
             self.done = True
@@ -141,7 +141,7 @@ class MessageStream(EventStream):
 
     def _delta(self, event: dict[str, Any]) -> None:
         usage = anthropic_usage(event.get("usage"), self._reported)
-        if usage.source == "provider":
+        if usage.source != "none":
             self.usage = usage
         delta = event.get("delta")
         if isinstance(delta, dict) and delta.get("stop_reason"):

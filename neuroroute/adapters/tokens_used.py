@@ -2,7 +2,7 @@
 Usage objects of the dialects: read them with suspicion, write them in the dialect that the client speaks.
 
 A number that can not be a token count (negative, a float, a bool, beyond 10^9) makes the whole report worthless: it is ignored, `source`
-stays "none", and the tokens are counted by ourselves later. A provider's report must never refill a budget.
+is "absurd", and the tokens are counted by ourselves later. A provider's report must never refill a budget.
 Source: OpenAI and Anthropic API references (2026-11); DeepSeek's prompt_cache_hit_tokens: its API reference (2026-11).
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 from neuroroute.core.types import Usage
 
 MOST_TOKENS: Final = 10**9
+ABSURD: Final = "absurd"
 
 
 def openai_usage(value: Any) -> Usage:
@@ -22,7 +23,9 @@ def openai_usage(value: Any) -> Usage:
     if prompt is None and completion is None:
         prompt = value.get("total_tokens")
     prompt, completion = _count(prompt), _count(completion)
-    if prompt is None or completion is None or not (prompt or completion):
+    if prompt is None or completion is None:
+        return Usage(source=ABSURD)
+    if not (prompt or completion):
         return Usage()
     read = _part(value, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens") or _count(value.get("prompt_cache_hit_tokens")) or 0
     write = _part(value, ("prompt_tokens_details", "input_tokens_details"), "cache_write_tokens")
@@ -45,7 +48,7 @@ def anthropic_usage(value: Any, before: dict[str, Any] | None = None) -> Usage:
     counts = [_count(merged.get(k)) for k in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")]
     fresh, read, write, output = counts
     if fresh is None or read is None or write is None or output is None or fresh + read + write > MOST_TOKENS:
-        return Usage()
+        return Usage(source=ABSURD)
     if not (fresh or read or write or output):
         return Usage()
     thought = min(_part(merged, ("output_tokens_details",), "thinking_tokens"), output)

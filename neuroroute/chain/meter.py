@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from neuroroute.accounting.cost import bounded
+from neuroroute.adapters.tokens_used import ABSURD
 from neuroroute.chain import conversation
 from neuroroute.chain.call import Call
 from neuroroute.chain.reserve import choices, model_output_bound
@@ -12,6 +13,7 @@ from neuroroute.chain.services import Services
 from neuroroute.core import tokens
 from neuroroute.core.types import Dialect, Usage
 
+_NOTHING: Final = Usage()
 _ANY_TOKENS: Final = 10_000_000
 """More than any model reads or writes at once, where its own bounds are not known. Guess."""
 
@@ -26,6 +28,8 @@ def checked(call: Call, reported: Usage, text: Callable[[], str], s: Services) -
         return reported if call.dialect is Dialect.PASS else delivered(call, text())
     assert call.target is not None
     model = call.target.model
+    if reported.source == ABSURD:
+        reported = Usage(-1, -1)
     completion_cap = (model_output_bound(model) or _ANY_TOKENS) * choices(call)
     sane, changed = bounded(reported, prompt_cap=model.context_window_tokens or _ANY_TOKENS, completion_cap=completion_cap)
     if not changed:
@@ -33,7 +37,7 @@ def checked(call: Call, reported: Usage, text: Callable[[], str], s: Services) -
     s.metrics.count("neuroroute_usage_corrected", (call.target.name,))
     s.log.warning("%s reported a usage that can not be, for %s: it is counted here instead", call.target.name, call.request_id)
     if call.dialect is Dialect.PASS:
-        return replace(sane, source="corrected")
+        return Usage() if sane == _NOTHING else replace(sane, source="corrected")
     return replace(delivered(call, text()), source="corrected")
 
 

@@ -122,7 +122,8 @@ class Usage:
     Tokens of one attempt.
 
     prompt_tokens counts all input, the cached and the newly cached tokens included; completion_tokens all output, reasoning included.
-    source: provider (reported), counted (by us, exactly), estimated (by us, roughly), none (nothing was used).
+    source: provider (reported), counted (by us, exactly), estimated (by us, roughly), corrected (by us: the report could not be), none (nothing
+    was used); absurd: a report that could not be, before it is corrected.
     """
 
     prompt_tokens: int = 0

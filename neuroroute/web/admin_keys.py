@@ -15,8 +15,11 @@ from neuroroute.access import keys
 from neuroroute.access.keys import key_facts
 from neuroroute.core.clock import utcnow
 from neuroroute.core.errors import BadRequest, Forbidden, NotFound
+from neuroroute.core.money import Budget
 from neuroroute.core.types import Limits, Principal, Role
+from neuroroute.limits.budget import began
 from neuroroute.store.api_keys import ApiKey, ApiKeys
+from neuroroute.store.budgets import Holds
 from neuroroute.store.users import Users
 from neuroroute.web.bodies import answer, listed, one_of, paging, plain, read_body
 from neuroroute.web.identity import actor, caller
@@ -46,7 +49,8 @@ async def list_keys(request: web.Request) -> web.Response:
 async def get_key(request: web.Request) -> web.Response:
     """GET /admin/api-keys/{id}"""
     principal = await caller(request, "admin")
-    return answer(shown(await found(request, principal)))
+    key = await found(request, principal)
+    return answer({**shown(key), **await _money(request, key)})
 
 
 async def create_key(request: web.Request) -> web.Response:
@@ -138,6 +142,15 @@ async def revoke_key(request: web.Request) -> web.Response:
     await keys.revoke_key(request.app[DATABASE], key.id, actor=actor(request, principal))
     request.app[SERVICES].cache.drop(f"key:{key.id}")
     return answer({"object": "api_key.deleted", "id": key.id, "deleted": True})
+
+
+async def _money(request: web.Request, key: ApiKey) -> dict[str, float | None]:
+    """What the key has spent in its budget's present period (without a budget: this month), and what is left of it."""
+    budget = key.budget.of("key", key.id) if key.budget is not None else Budget("key", key.id, 0)
+    spent = await Holds(request.app[DATABASE]).spent_nanousd(budget, began(budget.period, utcnow()))
+    spent = max(spent, request.app[SERVICES].budgets.spent_nanousd(budget)) if key.budget is not None else spent
+    left = max(budget.limit_nanousd - spent, 0) / 1e9 if key.budget is not None else None
+    return {"spent_usd": spent / 1e9, "left_usd": left}
 
 
 async def _changer(request: web.Request) -> Principal:
