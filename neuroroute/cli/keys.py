@@ -1,5 +1,6 @@
 """`neuroroute keys`: make, list, rotate and revoke API keys without the API."""
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -31,6 +32,7 @@ def create(
     concurrency: Annotated[int | None, typer.Option(min=0, help="Calls at once; 0 = unlimited.")] = None,
     budget_usd: Annotated[float | None, typer.Option(min=0.0, help="What it may spend in each period.")] = None,
     budget_period: Annotated[str, typer.Option(help="day, week, month or total.")] = "month",
+    when_spent: Annotated[str, typer.Option(help="refuse, or policy:NAME: auto goes on by that policy.")] = "refuse",
     tags: Annotated[list[str] | None, typer.Option("--tag", help="Kept with each of its calls, as team=search; several times.")] = None,
     on_disconnect: Annotated[str, typer.Option(help="What a cut line does to its streams: cancel, finish or detach.")] = "cancel",
     json: Json = False,
@@ -42,6 +44,8 @@ def create(
 
     if budget_period not in PERIODS:
         raise Fault(f"--budget-period is one of {', '.join(PERIODS)}.")
+    if when_spent != "refuse" and not re.fullmatch(r"policy:\S+", when_spent):
+        raise Fault("--when-spent is refuse or policy:NAME.")
     if on_disconnect not in ON_DISCONNECT:
         raise Fault(f"--on-disconnect is one of {', '.join(ON_DISCONNECT)}.")
     pairs = [tag.partition("=") for tag in tags or ()]
@@ -58,7 +62,7 @@ def create(
             name,
             allowed_models=models or None,
             limits=Limits(requests_per_minute, tokens_per_minute, concurrency),
-            budget=None if budget_usd is None else Budget(budget_usd, budget_period),
+            budget=None if budget_usd is None else Budget(budget_usd, budget_period, when_spent),
             expires_at=None if days is None else utcnow() + timedelta(days=days),
             tags={name: value for name, _, value in pairs},
             on_disconnect=on_disconnect,

@@ -44,12 +44,26 @@ def test_users_and_keys_from_first_to_last(shell):
 
 def test_a_key_is_made_with_all_that_it_may_have(shell):
     shell.run("users", "create", "Ada", "--role", "admin")
-    own = ["--concurrency", "3", "--budget-usd", "2.5", "--budget-period", "day", "--tag", "team=search", "--tag", "env=a=b"]
+    own = [
+        "--concurrency",
+        "3",
+        "--budget-usd",
+        "2.5",
+        "--budget-period",
+        "day",
+        "--when-spent",
+        "policy:cheap",
+        "--tag",
+        "team=search",
+        "--tag",
+        "env=a=b",
+    ]
     made = shell.json("keys", "create", "ci", *own, "--on-disconnect", "finish")
     assert made["limits"] == {"concurrency": 3} and made["on_disconnect"] == "finish"
-    assert (made["budget"]["usd"], made["budget"]["period"]) == (2.5, "day")
+    assert made["budget"] == {"usd": 2.5, "period": "day", "when_spent": "policy:cheap"}
     assert made["tags"] == {"team": "search", "env": "a=b"}
     assert "--budget-period is one of" in shell.run("keys", "create", "x", "--budget-period", "year", status=2)
+    assert "--when-spent is refuse or" in shell.run("keys", "create", "x", "--when-spent", "cheap", status=2)
     assert "--on-disconnect is one of" in shell.run("keys", "create", "x", "--on-disconnect", "wait", status=2)
     assert "--tag is written name=value" in shell.run("keys", "create", "x", "--tag", "team", status=2)
     assert len(shell.json("keys", "list")) == 1
