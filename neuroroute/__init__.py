@@ -10,8 +10,8 @@ joins them in `chain`.
     serve      run a process: run process worker supervisor listener database banner
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
-               identity bodies peers paths cors | inference streams stored count_tokens prompt route models usage | admin_users admin_keys
-               admin_cache schemas | session dashboard dashboard_keys dashboard_tools pages pages_chart | ops openapi
+               identity bodies peers paths cors | inference streams stored count_tokens prompt route models usage feedback | admin_users
+               admin_keys admin_cache schemas | session dashboard dashboard_keys dashboard_tools pages pages_chart | ops openapi
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
                dispatch settle | shapes steering conversation replies stored tapes (resumable) flight flight_shared (joined) meter gauges
                allowance learning | limit_rules budget_rules offer
