@@ -71,7 +71,7 @@ async def browsing(gw, **options):
         chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         try:
             context = await chromium.new_context(base_url=gw.url, **options)
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(30_000)
             if options.get("java_script_enabled", True):
                 await context.add_init_script(WATCH)
             page = await context.new_page()

@@ -75,7 +75,7 @@ function show(card, response, took, first, usage) {
 
 // What the books say of a call, a moment after its end: they are written in batches.
 async function booked(card, requestId) {
-  for (const wait of [700, 1500, 3000]) {
+  for (const wait of [700, 1500, 3000, 6000]) {
     await new Promise((done) => setTimeout(done, wait));
     const response = await fetch("/dashboard/requests?limit=20", { headers: { accept: "application/json" } });
     if (!response.ok) return;
