@@ -59,9 +59,7 @@ def check(body: Mapping[str, Any], dialect: Dialect) -> None:
     """Raises BadRequest naming the field."""
     for name, value in body.items():
         if value is not None and (rule := _TYPES.get(name)) is not None and not is_a(value, rule[0]):
-            raise BadRequest(
-                f"Invalid type for '{name}': expected {rule[1]}, but got {kind_of(value)} instead.", param=name, code="invalid_type"
-            )
+            raise _mistyped(name, rule[1], value)
     _CHECKS[dialect](body)
 
 
@@ -77,14 +75,16 @@ def kind_of(value: object) -> str:
     return names.get(type(value), "something else")
 
 
+def _mistyped(at: str, expected: str, value: object) -> BadRequest:
+    return BadRequest(f"Invalid type for '{at}': expected {expected}, but got {kind_of(value)} instead.", param=at, code="invalid_type")
+
+
 def _list_of(body: Mapping[str, Any], name: str, *, at_least_one: bool = True) -> list[Any]:
     value = body.get(name)
     if value is None:
         raise BadRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
     if not isinstance(value, list):
-        raise BadRequest(
-            f"Invalid type for '{name}': expected an array, but got {kind_of(value)} instead.", param=name, code="invalid_type"
-        )
+        raise _mistyped(name, "an array", value)
     if at_least_one and not value:
         raise BadRequest(f"Invalid '{name}': empty array. Expected an array with minimum length 1.", param=name, code="empty_array")
     return value
@@ -95,9 +95,7 @@ def _check_chat(body: Mapping[str, Any]) -> None:
     for i, message in enumerate(_list_of(body, "messages")):
         at = f"messages[{i}]"
         if not isinstance(message, dict):
-            raise BadRequest(
-                f"Invalid type for '{at}': expected an object, but got {kind_of(message)} instead.", param=at, code="invalid_type"
-            )
+            raise _mistyped(at, "an object", message)
         role = message.get("role")
         if not isinstance(role, str) or role not in _ROLES:
             raise BadRequest(
@@ -120,7 +118,7 @@ def _note_tool_calls(calls: object, called: set[object], at: str) -> None:
     if calls is None:
         return
     if not isinstance(calls, list):
-        raise BadRequest(f"Invalid type for '{at}': expected an array, but got {kind_of(calls)} instead.", param=at, code="invalid_type")
+        raise _mistyped(at, "an array", calls)
     for j, tool in enumerate(calls):
         if not isinstance(tool, dict) or not isinstance(tool.get("id"), str):
             raise BadRequest(f"Missing required parameter: '{at}[{j}].id'.", param=f"{at}[{j}].id")
@@ -134,18 +132,10 @@ def _check_content(content: object, at: str) -> None:
     if content is None or isinstance(content, str):
         return
     if not isinstance(content, list):
-        raise BadRequest(
-            f"Invalid type for '{at}': expected a string or an array of parts, but got {kind_of(content)} instead.",
-            param=at,
-            code="invalid_type",
-        )
+        raise _mistyped(at, "a string or an array of parts", content)
     for j, part in enumerate(content):
         if not isinstance(part, dict):
-            raise BadRequest(
-                f"Invalid type for '{at}[{j}]': expected an object, but got {kind_of(part)} instead.",
-                param=f"{at}[{j}]",
-                code="invalid_type",
-            )
+            raise _mistyped(f"{at}[{j}]", "an object", part)
         kind = part.get("type")
         if not isinstance(kind, str) or kind not in _PARTS:
             known = ", ".join(sorted(_PARTS))
@@ -161,11 +151,7 @@ def _check_tools(tools: object) -> None:
         return
     for j, tool in enumerate(tools):
         if not isinstance(tool, dict):
-            raise BadRequest(
-                f"Invalid type for 'tools[{j}]': expected an object, but got {kind_of(tool)} instead.",
-                param=f"tools[{j}]",
-                code="invalid_type",
-            )
+            raise _mistyped(f"tools[{j}]", "an object", tool)
         function = tool.get("function")
         if (
             tool.get("type") == "function"
@@ -199,21 +185,13 @@ def _check_messages(body: Mapping[str, Any]) -> None:
 def _check_responses(body: Mapping[str, Any]) -> None:
     given = body.get("input")
     if given is not None and not isinstance(given, (str, list)):
-        raise BadRequest(
-            f"Invalid type for 'input': expected a string or an array, but got {kind_of(given)} instead.",
-            param="input",
-            code="invalid_type",
-        )
+        raise _mistyped("input", "a string or an array", given)
     if given is None and body.get("prompt") is None and body.get("previous_response_id") is None and body.get("conversation") is None:
         raise BadRequest("Missing required parameter: 'input'.", param="input", code="missing_required_parameter")
     if isinstance(given, list):
         for i, item in enumerate(given):
             if not isinstance(item, dict):
-                raise BadRequest(
-                    f"Invalid type for 'input[{i}]': expected an object, but got {kind_of(item)} instead.",
-                    param=f"input[{i}]",
-                    code="invalid_type",
-                )
+                raise _mistyped(f"input[{i}]", "an object", item)
 
 
 def _check_completions(body: Mapping[str, Any]) -> None:
@@ -221,11 +199,7 @@ def _check_completions(body: Mapping[str, Any]) -> None:
     if prompt is None:
         raise BadRequest("Missing required parameter: 'prompt'.", param="prompt", code="missing_required_parameter")
     if not isinstance(prompt, (str, list)):
-        raise BadRequest(
-            f"Invalid type for 'prompt': expected a string or an array, but got {kind_of(prompt)} instead.",
-            param="prompt",
-            code="invalid_type",
-        )
+        raise _mistyped("prompt", "a string or an array", prompt)
 
 
 def _check_embeddings(body: Mapping[str, Any]) -> None:
