@@ -1,11 +1,12 @@
 """Table `usage_records`: one row for each call. Built for ten million rows: every list is a walk along an index."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from neuroroute.store import usage_sums
 from neuroroute.store.columns import SMALLINT_MAX, Where, bounded, clean_json, clean_optional, clean_text, count, finite
 from neuroroute.store.postgres import BadValue, Queries, Row
 
@@ -31,6 +32,7 @@ _COLUMNS: Final = """
 GET: Final = "SELECT" + _COLUMNS + "FROM usage_records WHERE request_id = $1"
 PAGE: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at DESC, request_id DESC"
 EACH: Final = "SELECT 1 FROM usage_records /*where*/"
+WALK: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at DESC, request_id DESC"
 _SUMS: Final = """
     count(*) AS calls,
     count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
@@ -206,16 +208,41 @@ class Usage:
         rows = await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)
         return [_of(row) for row in rows], await count(self._database, where, EACH)
 
+    async def walk(self, filters: UsageFilter, *, size: int = 1000) -> AsyncIterator[list[UsageRecord]]:
+        """All of them, newest first, page by page along the index: any number of rows in little memory."""
+        last: UsageRecord | None = None
+        while True:
+            where = _where(filters)
+            if last is not None:
+                where.args.append(last.created_at)
+                where.add("(created_at, request_id) < ($at, {})".replace("$at", f"${len(where.args)}"), last.request_id)
+            sql, args = where.paged(WALK, 1, size)
+            rows = [_of(row) for row in await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)]
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            last = rows[-1]
+
     async def totals(self, filters: UsageFilter) -> UsageSums:
-        where = _where(filters)
-        rows = await self._database.fetch(where.into(TOTALS), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
-        return UsageSums(**dict(rows[0]))
+        rows = await self._summed(None, filters) or []
+        return UsageSums(**dict(rows[0])) if rows else _NO_CALLS
 
     async def grouped(self, by: Group, filters: UsageFilter) -> list[UsageSums]:
         """Hours and days in their order, the others with the dearest first."""
+        return [UsageSums(**dict(row)) for row in await self._summed(by, filters)]
+
+    async def _summed(self, by: Group | None, filters: UsageFilter) -> list[Row]:
+        """From the sums that are kept; where there are none of this kind, from single calls."""
+        found = None
+        if filters.status is None and filters.client_request_id is None:
+            given = {name: value for name, value in _dimensions(filters) if value is not None}
+            found = usage_sums.query(by, given, filters.tag, filters.since, filters.until)
+        if found is not None:
+            sql, args = found
+            return await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)
         where = _where(filters)
-        rows = await self._database.fetch(where.into(GROUPED[by]), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
-        return [UsageSums(**dict(row)) for row in rows]
+        return await self._database.fetch(where.into(TOTALS if by is None else GROUPED[by]), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
 
     async def latency_percentiles(self, filters: UsageFilter, shares: Sequence[float] = (0.5, 0.95, 0.99)) -> list[float | None]:
         """Latency in ms at each share; None where there are no calls."""
@@ -240,6 +267,19 @@ class Usage:
         """The cost of the calls whose price is known."""
         where = _where(filters)
         return int(await self._database.fetchval(where.into(SPENT), *where.args, timeout_s=AGGREGATE_TIMEOUT_S))
+
+
+_NO_CALLS: Final = UsageSums(None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, None)
+
+
+def _dimensions(filters: UsageFilter) -> tuple[tuple[str, str | None], ...]:
+    return (
+        ("key", filters.key_id),
+        ("user", filters.user_id),
+        ("model", filters.model),
+        ("provider", filters.provider),
+        ("label", filters.label),
+    )
 
 
 def _where(filters: UsageFilter) -> Where:
