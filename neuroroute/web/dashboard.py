@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from neuroroute.core.clock import utcnow
-from neuroroute.core.errors import NeuroRouteError
+from neuroroute.core.errors import NeuroRouteError, NotFound
 from neuroroute.core.types import LABELS
 from neuroroute.core.value import utilities_of
 from neuroroute.routing import trail
@@ -117,6 +117,25 @@ async def requests(request: web.Request) -> web.StreamResponse:
 async def one_request(request: web.Request) -> web.StreamResponse:
     """GET /dashboard/requests/{id}: one call with its facts and its decision; the page for a browser."""
     return await (request_page(request) if wants_html(request) else usage.one_request(request))
+
+
+async def missing(request: web.Request) -> web.StreamResponse:
+    """GET of any other path below /dashboard"""
+    if not wants_html(request):
+        raise _no_page(request)
+    return await missing_page(request)
+
+
+@page
+async def missing_page(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """What a browser gets where there is no page."""
+    if request.path == session.PATH + "/":
+        return see(session.PATH)
+    raise _no_page(request)
+
+
+def _no_page(request: web.Request) -> NotFound:
+    return NotFound(f"There is no page {request.path[:200]!r}.")
 
 
 def _range(request: web.Request, default: str = "24h") -> tuple[str, usage.Span]:

@@ -99,4 +99,5 @@ def _dashboard() -> list[web.RouteDef]:
         web.post("/dashboard/playground/chat", dashboard_tools.playground_chat),
         web.get("/dashboard/settings", dashboard_tools.settings_page),
         web.get("/dashboard/static/{name}", pages.static),
+        web.get("/dashboard/{tail:.*}", dashboard.missing),
     ]

@@ -411,3 +411,13 @@ async def test_only_own_files_are_static(gw):
             assert status == 200 and text and headers["x-content-type-options"] == "nosniff"
         for name in ("base.html", "..%2Fpages.py", "style.css.map"):
             assert (await browser.get(f"/dashboard/static/{name}"))[0] == 404
+
+
+async def test_where_there_is_no_page(gw):
+    async with Browser(gw) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        status, text, _ = await browser.get("/dashboard/nowhere/" + HOSTILE.replace("/", "%2F"))
+        assert status == 404 and "<h1>Not found</h1>" in text and "<script>alert" not in text
+        assert (await browser.get("/dashboard/"))[2]["location"] == "/dashboard"
+    async with gw.get("/dashboard/nowhere") as response:
+        assert response.status == 404 and (await response.json())["error"]["code"] == "not_found"
