@@ -26,6 +26,7 @@ from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.budget_rules import BudgetRules
 from neuroroute.chain.flight import Flights
+from neuroroute.chain.flight_shared import SharedFlights
 from neuroroute.chain.gauges import sources
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
@@ -266,7 +267,7 @@ def _services(
     budgets = Budgets(
         books=Holds(database), holders=settings.workers, percents=(settings.alert_budget_percent, 100.0), alert=_alert(metrics)
     )
-    classifier = Classifier.load()
+    classifier, flights = Classifier.load(), Flights()
     learning = Learning(database, lambda: offer.config.routing.learning, classifier.mean_difficulty)
     health = Health(settings.breaker_failures, settings.breaker_open_s)
     return Services(
@@ -290,7 +291,8 @@ def _services(
         transport=Transport(),
         responses=StoredResponses(database),
         tapes=Tapes(redis),
-        flights=Flights(),
+        flights=flights,
+        shared_flights=SharedFlights(flights, redis),
         learning=learning,
         ledger=Ledger(
             Usage(database).insert_many,

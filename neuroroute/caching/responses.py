@@ -132,6 +132,7 @@ class ResponseCache:
         self._wake = asyncio.Event()
         self.on_drop: Callable[[str | None], None] = lambda tag: None
         """Tells the other processes of a drop, where there is no shared store."""
+        self._asked: dict[bytes, asyncio.Future[None]] = {}
         self._drops: dict[str, float] = {}
         self._drops_changed = False
         self.counts = Counts()
@@ -181,11 +182,27 @@ class ResponseCache:
         return other
 
     async def look_behind(self, key: bytes) -> Entry | None:
-        """What another worker kept; from then on it is kept here too. Waits at most the store's time limit, and never raises KVAway."""
+        """
+        What another worker kept; from then on it is kept here too. Waits at most the store's time limit, and never raises KVAway.
+
+        Who asks while another asks the same waits for that answer.
+        """
         if self._shared is None:
             return None
+        asked = self._asked.get(key)
+        if asked is not None:
+            await asyncio.wait([asked])
+            return self._near.get(key)
+        asked = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
-            data = await self._shared.get(self._name(key))
+            return await self._fetch(key, self._shared)
+        finally:
+            del self._asked[key]
+            asked.set_result(None)
+
+    async def _fetch(self, key: bytes, shared: KV) -> Entry | None:
+        try:
+            data = await shared.get(self._name(key))
         except KVAway:
             self.counts.away += 1
             self.counts.misses += 1

@@ -25,9 +25,10 @@ SHARED_BYTES: Final = 64 << 20
 class Telling(Protocol):
     """A stream that can say in its own dialect that it broke."""
 
-    status: int
-    headers: dict[str, str]
-
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
     def failure(self, error: NeuroRouteError) -> bytes: ...
 
 
@@ -39,7 +40,20 @@ class Flight:
     ended instead. target: who answers.
     """
 
-    __slots__ = ("_waiting", "entry", "error", "leader_left", "over", "passengers", "pieces", "size_bytes", "stream", "target", "task")
+    __slots__ = (
+        "_landed",
+        "_waiting",
+        "entry",
+        "error",
+        "leader_left",
+        "over",
+        "passengers",
+        "pieces",
+        "size_bytes",
+        "stream",
+        "target",
+        "task",
+    )
 
     def __init__(self) -> None:
         self.stream: Telling | None = None
@@ -53,6 +67,7 @@ class Flight:
         self.leader_left = False  # its client does not read on
         self.task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        self._landed: asyncio.Event | None = None
 
     @property
     def is_void(self) -> bool:
@@ -69,6 +84,14 @@ class Flight:
         self.size_bytes += len(piece)
         if self._waiting:
             self.tell()
+
+    def landed(self) -> asyncio.Event:
+        """Set when it is over."""
+        if self._landed is None:
+            self._landed = asyncio.Event()
+            if self.over:
+                self._landed.set()
+        return self._landed
 
     def tell(self) -> None:
         """Wake all who wait for news."""
@@ -113,6 +136,8 @@ class Flights:
         if flight.entry is None:
             flight.error = error if error is not None and not isinstance(error, ClientGone) else Unavailable("The call was stopped.")
         flight.over = True
+        if flight._landed is not None:
+            flight._landed.set()
         flight.tell()
 
     def left(self, key: bytes, flight: Flight) -> bool:

@@ -94,11 +94,17 @@ async def _fetch(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
 
 async def _share(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
     """Join the call that asks the same at this moment, or be the one that others join."""
-    while (flight := s.flights.find(call.cache_key)) is not None:
+    assert call.cache_key is not None and call.catalog is not None
+    while True:
+        flight = s.flights.find(call.cache_key)
+        if flight is None:
+            flight = s.flights.open(call.cache_key)
+            if await s.shared_flights.leads(call.cache_key, flight, call.catalog):
+                ending.handed_over = True
+                await _lead(call, flight, sink, s)
+                return
         if await _join(call, flight, sink, s, ending):
             return
-    ending.handed_over = True
-    await _lead(call, s.flights.open(call.cache_key), sink, s)
 
 
 async def _lead(call: Call, flight: Flight, sink: Sink, s: Services) -> None:
@@ -110,6 +116,7 @@ async def _lead(call: Call, flight: Flight, sink: Sink, s: Services) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         flight.leader_left = True
+        await s.shared_flights.hold(call.cache_key, flight)
         if s.flights.left(call.cache_key, flight):
             await asyncio.wait([task])  # until it is on the books
         raise

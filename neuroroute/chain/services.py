@@ -10,6 +10,7 @@ from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.budget_rules import BudgetRules
 from neuroroute.chain.flight import Flights
+from neuroroute.chain.flight_shared import SharedFlights
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.tapes import Tapes
@@ -51,6 +52,7 @@ class Services:
     responses: StoredResponses
     tapes: Tapes
     flights: Flights
+    shared_flights: SharedFlights
     ledger: Ledger[UsageRecord]
     learning: Learning
     metrics: Metrics
