@@ -28,6 +28,7 @@ from neuroroute.chain.budget_rules import BudgetRules
 from neuroroute.chain.flight import Flights
 from neuroroute.chain.flight_shared import SharedFlights
 from neuroroute.chain.gauges import sources
+from neuroroute.chain.judging import Judge
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
@@ -153,6 +154,7 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
     jobs: dict[str, Callable[[], Awaitable[None]]] = {
         "ledger": s.ledger.run,
         "learning": s.learning.run,
+        "judge": Judge(s, app[DATABASE]).run,
         "metrics": s.metrics.run,
         "limits": s.limiter.run,
         "budgets": s.budgets.run,

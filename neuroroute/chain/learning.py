@@ -9,6 +9,7 @@ Nothing of a prompt is kept: a question is known again by a hash, for a minute.
 import asyncio
 import hashlib
 import logging
+import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from neuroroute.core.config import LearningConfig
 from neuroroute.core.errors import ClientGone
 from neuroroute.core.types import Dialect
 from neuroroute.routing import trail
-from neuroroute.routing.catalog import Catalog
+from neuroroute.routing.catalog import Catalog, is_auto
 from neuroroute.routing.evidence import NOTHING, Complaints, Signal, conforms, opinion, refuses
 from neuroroute.routing.forecast import MEAN_DIFFICULTY, UNSURE
+from neuroroute.routing.judge import shortened
 from neuroroute.routing.posteriors import Knobs, Posteriors, cell_of, tercile_of
 from neuroroute.routing.router import Router
 from neuroroute.store.feedback import FeedbackRow
@@ -66,7 +68,7 @@ class Judged:
 
 
 class Learning:
-    """One per worker. means: mean difficulty per label, from the classifier. to_judge: for the judge, bounded; what does not fit is left out."""
+    """One per worker. means: mean difficulty per label, from the classifier. to_judge: what waits for the judge; the oldest make room."""
 
     def __init__(self, database: Database, config: Callable[[], LearningConfig], means: Mapping[str, float]) -> None:
         self._learned, self._database, self.config, self._means = Learned(database), database, config, means
@@ -87,7 +89,14 @@ class Learning:
         """What a call that is over says of the model that answered it; None: nothing to complain of. Never raises, never waits."""
         seen, target, catalog, principal = call.classification, call.target, call.catalog, call.principal
         left = isinstance(call.error, ClientGone)
-        if seen is None or target is None or catalog is None or principal is None or call.cache_state in ("hit", "joined") or call.dialect not in _CHAT:
+        if (
+            seen is None
+            or target is None
+            or catalog is None
+            or principal is None
+            or call.cache_state in ("hit", "joined")
+            or call.dialect not in _CHAT
+        ):
             return None
         if (call.error is not None and not (left and call.committed)) or not self.config().enabled:
             return None
@@ -99,6 +108,7 @@ class Learning:
         self.add(cell, self._complaints.weigh(quality, signal))
         if call.conversation is not None and call.conversation.prompt:
             self._ask(call, cell, quality, complained=signal is not None)
+            self._sample(call, cell)
         return signal
 
     def opine(self, row: UsageRecord, said: FeedbackRow, before: FeedbackRow | None, catalog: Catalog) -> None:
@@ -132,6 +142,16 @@ class Learning:
         self._asked[question] = _Asked(cell, quality, now_s, _MOST_AGAIN if complained and times == 1 else times)
         if len(self._asked) > _MOST_ASKED:
             self._asked.popitem(last=False)
+
+    def _sample(self, call: Call, cell: Cell) -> None:
+        """Some answers of `auto` wait for the judge, where one is paid for."""
+        judge = self.config().judge
+        if judge.usd_per_day <= 0.0 or call.error is not None or not is_auto(call.requested_model) or random.random() >= judge.share:
+            return
+        answer = answer_of(call)
+        if answer and call.conversation is not None:
+            prompt = call.conversation.prompt
+            self.to_judge.append(Judged(call.request_id, cell.model, cell, shortened(prompt), shortened(answer)))
 
     async def run(self) -> None:
         """Write and renew, for ever."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from neuroroute import __version__
-from neuroroute.cli import config, keys, launch, migrate, models, route, usage, users
+from neuroroute.cli import config, keys, launch, migrate, models, refit, replay, route, usage, users
 from neuroroute.cli.out import Fault, faults, load
 
 app = typer.Typer(
@@ -65,6 +65,8 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 app.command("launch", context_settings={"ignore_unknown_options": True})(launch.launch)
 app.command("route")(route.route)
 app.command("usage")(usage.usage)
+app.command("replay")(replay.replay)
+app.command("refit")(refit.refit)
 
 
 def main() -> int:

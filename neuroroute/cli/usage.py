@@ -39,8 +39,8 @@ def usage(
         from neuroroute.store.usage import Usage, UsageFilter
 
         filters = UsageFilter(
-            since=_moment(since, "--since"),
-            until=None if until is None else _moment(until, "--until"),
+            since=moment(since, "--since"),
+            until=None if until is None else moment(until, "--until"),
             model=model,
             key_id=key,
             user_id=user,
@@ -80,7 +80,7 @@ def _rounded(ms: float | None) -> int | None:
     return None if ms is None else round(ms)
 
 
-def _moment(text: str, option: str) -> datetime:
+def moment(text: str, option: str) -> datetime:
     """`7d` before now, or an ISO date or time; without a zone it is UTC."""
     from neuroroute.core.clock import utcnow
 

@@ -113,6 +113,10 @@ class Catalog:
         """A model by its public name or as provider/model."""
         return self.entries.get(name) or self._by_key.get(name)
 
+    def of_name(self, name: str) -> Entry | None:
+        """By `Target.name` alone."""
+        return self._by_key.get(name)
+
     def of(self, target: Target) -> Entry | None:
         return self._by_key.get(target.name)
 
