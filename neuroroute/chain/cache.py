@@ -205,6 +205,8 @@ def _is_true_still(call: Call, entry: Entry) -> bool:
     if found is None or origin_of(found.target) != entry.origin:
         return False
     name = call.requested_model
+    if name not in catalog.aliases and catalog.entries.get(name) is found:
+        return True
     return is_auto(name) or found.key in _meant(catalog, name)
 
 
