@@ -10,7 +10,12 @@ from neuroroute.caching import forms
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.core.types import Usage
 
-USED = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 1, "audio_tokens": 0}}
+USED = {
+    "prompt_tokens": 3,
+    "completion_tokens": 4,
+    "total_tokens": 7,
+    "completion_tokens_details": {"reasoning_tokens": 1, "audio_tokens": 0},
+}
 
 NAMES = st.text("abcxyz_", min_size=1, max_size=6).map(lambda name: "x_" + name)
 PLAIN = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
@@ -26,7 +31,12 @@ MESSAGE = st.builds(
     lambda base, more: {"role": "assistant", **base, **more},
     st.fixed_dictionaries(
         {"content": st.none() | TEXT},
-        optional={"refusal": st.none() | TEXT, "reasoning_content": st.none() | TEXT, "tool_calls": CALLS, "annotations": st.just([{"type": "url_citation"}])},
+        optional={
+            "refusal": st.none() | TEXT,
+            "reasoning_content": st.none() | TEXT,
+            "tool_calls": CALLS,
+            "annotations": st.just([{"type": "url_citation"}]),
+        },
     ),
     MORE,
 )
@@ -44,11 +54,17 @@ def answer(choice: st.SearchStrategy[dict[str, Any]], kind: str) -> st.SearchStr
 
 ENDS = st.sampled_from(["stop", "length", "tool_calls"])
 CHAT = answer(
-    st.builds(lambda c, more: {**c, **more}, st.fixed_dictionaries({"message": MESSAGE, "finish_reason": ENDS}, optional={"logprobs": LOGPROBS}), MORE),
+    st.builds(
+        lambda c, more: {**c, **more},
+        st.fixed_dictionaries({"message": MESSAGE, "finish_reason": ENDS}, optional={"logprobs": LOGPROBS}),
+        MORE,
+    ),
     "chat.completion",
 )
 COMPLETIONS = answer(
-    st.builds(lambda c, more: {**c, **more}, st.fixed_dictionaries({"text": TEXT, "finish_reason": ENDS}, optional={"logprobs": LOGPROBS}), MORE),
+    st.builds(
+        lambda c, more: {**c, **more}, st.fixed_dictionaries({"text": TEXT, "finish_reason": ENDS}, optional={"logprobs": LOGPROBS}), MORE
+    ),
     "text_completion",
 )
 
