@@ -5,16 +5,16 @@ THE MAP. A floor imports only floors below it; packages on one floor do not know
 joins them in `chain`.
 
     __main__   `python -m neuroroute`, and the worker of a supervisor
-    cli        the commands: keys users models config migrate doctor usage replay refit launch (coding tools) route (offline expect) replay refit, docs
+    cli        the commands: keys users models config migrate doctor usage launch (coding tools) route (offline expect) replay refit, docs
                (the README's tables) | out: how they print
     serve      run a process: run process worker supervisor listener database banner
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
-               identity bodies peers paths cors | inference streams stored count_tokens prompt route feedback models usage feedback | admin_users
+               identity bodies peers paths cors | inference streams stored count_tokens prompt route feedback models usage | admin_users
                admin_keys admin_cache schemas | session dashboard dashboard_keys dashboard_tools pages pages_chart | ops openapi
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
                dispatch settle | shapes steering conversation replies stored tapes (resumable) flight flight_shared (joined) meter gauges
-               allowance learning | limit_rules budget_rules offer | learning judging refit
+               allowance | limit_rules budget_rules offer | learning judging refit
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages anthropic_answers),
                over_chat: messages_to_openai (messages_answers) responses_to_chat (responses_answers responses_items) completions_to_chat |

@@ -67,6 +67,7 @@ class Judge:
         budget = Budget("tag", "=".join(TAG), round(config.usd_per_day * 1e9), Period.DAY)
         permission = s.budgets.reserve((budget,), most) or await s.budgets.ask((budget,), most)
         if not isinstance(permission, Reservation):
+            s.learning.to_judge.clear()  # the day's money is spent: what waits would be refused alike
             return False
         reply, error, began_s = None, None, monotonic_s()
         try:

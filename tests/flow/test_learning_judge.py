@@ -88,7 +88,10 @@ async def test_the_budget_of_the_day_holds(database_url: str) -> None:
                 up.will(said('{"score": 5}'))
             await ask(gw, f"Question number {number}?")
             await until(gw, 2 if number == 0 else number + 2)
-        await asyncio.sleep(1.5)
+        for _ in range(200):
+            if not gw.services.learning.to_judge:
+                break
+            await asyncio.sleep(0.05)
         rows = await until(gw, 5)
         assert [row.key_id for row in rows].count("shadow") == 1 and not gw.services.learning.to_judge
         spent = sum(row.cost_nanousd or 0 for row in rows if row.key_id == "shadow")
