@@ -19,7 +19,7 @@ from neuroroute.chain.call import Call
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.config import LearningConfig
-from neuroroute.core.errors import ClientGone
+from neuroroute.core.errors import ClientGone, NeuroRouteError
 from neuroroute.core.types import Dialect
 from neuroroute.routing import trail
 from neuroroute.routing.catalog import Catalog, is_auto
@@ -204,7 +204,7 @@ class Learning:
         try:
             async with asyncio.timeout(deadline_s):
                 await self.flush()
-        except (TimeoutError, OSError) as error:
+        except (TimeoutError, NeuroRouteError) as error:
             _log.warning("the last counts are lost: %s", error)
 
 
