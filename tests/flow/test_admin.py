@@ -212,7 +212,7 @@ async def test_the_life_of_a_key(database_url: str) -> None:
         place = f"/admin/api-keys/{made['id']}"
         assert await opens(gw, secret)
         _, shown = await ask(gw, "GET", place)
-        assert {**shown, "last_used_at": None} == made and secret not in str(shown)
+        assert made == {name: None if name == "last_used_at" else shown[name] for name in made} and secret not in str(shown)
         status, changed = await ask(gw, "PUT", place, {"budget": None, "allowed_models": None, "tags": None, "expires_at": None})
         assert status == 200 and (changed["budget"], changed["allowed_models"], changed["tags"], changed["expires_at"]) == (
             None,
