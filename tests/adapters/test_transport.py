@@ -448,7 +448,7 @@ async def test_an_answer_that_is_compressed_all_the_same(transport: Transport, p
         assert (await drained(response) if stream_it else await response.read()) == data
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"x" * 1000)[:-9], b"not gzip at all", b""])
+@pytest.mark.parametrize("body", [gzip.compress(b"x" * 1000)[:-9], b"not gzip at all", b""], ids=["cut", "another", "empty"])
 async def test_an_answer_that_is_compressed_badly(transport: Transport, provider: Upstream, body: bytes) -> None:
     provider.will(whole(body, content_encoding="gzip"))
     with pytest.raises(UpstreamBroken):

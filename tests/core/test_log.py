@@ -59,6 +59,7 @@ def test_a_pretty_line_reads_like_a_sentence(lines):
         ("can not reach postgresql://app:{}@db:5432/x", "hunter2"),
         ("password={}", "hunter2"),
     ],
+    ids=["own", "anthropic", "bearer", "header", "field", "url", "password"],
 )
 @pytest.mark.parametrize("pretty", [True, False])
 def test_credentials_are_masked_wherever_they_stand(lines, text, secret, pretty):
