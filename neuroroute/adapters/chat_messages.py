@@ -49,7 +49,9 @@ def conversation(messages: Any) -> tuple[list[Block], list[Block], dict[str, Non
         raise BadRequest("messages: this model needs a message with text from the user", param="messages")
     for turn in turns:
         turn["content"].sort(key=lambda block: block["type"] != "tool_result")
-    if turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":  # a beginning to go on from: it may not end in white space
+    if (
+        turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text"
+    ):  # a beginning to go on from: it may not end in white space
         turns[-1]["content"][-1]["text"] = turns[-1]["content"][-1]["text"].rstrip()
     return system, turns, used
 

@@ -23,7 +23,14 @@ def message(chat: dict[str, Any], usage: Usage) -> dict[str, Any]:
         content.append({"type": "text", "text": text})
     for call in calls:
         function = obj(call.get("function"))
-        content.append({"type": "tool_use", "id": word(call.get("id")) or ids.new_id("toolu"), "name": word(function.get("name")), "input": _input(function)})
+        content.append(
+            {
+                "type": "tool_use",
+                "id": word(call.get("id")) or ids.new_id("toolu"),
+                "name": word(function.get("name")),
+                "input": _input(function),
+            }
+        )
     stop = STOP_OF_FINISH.get(word(choice.get("finish_reason")), "end_turn")
     return {
         "id": _message_id(chat.get("id")),
@@ -123,7 +130,8 @@ class MessagesOverChatStream(OverChatStream):
             self._calls.add(index)
             self._call = index
             out = self._begin(
-                "tool_use", {"type": "tool_use", "id": word(call.get("id")) or ids.new_id("toolu"), "name": word(function.get("name")), "input": {}}
+                "tool_use",
+                {"type": "tool_use", "id": word(call.get("id")) or ids.new_id("toolu"), "name": word(function.get("name")), "input": {}},
             )
         elif index != self._call or self._open != "tool_use":
             if function.get("arguments") in (None, "", "{}"):  # of a call that text has ended: it has none already

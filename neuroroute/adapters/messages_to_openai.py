@@ -93,7 +93,9 @@ def _effort(thinking: Any, config: Any) -> str | None:
 def _tool(tool: Any, i: int) -> dict[str, Any]:
     kind = tool.get("type", "custom") if isinstance(tool, dict) else None
     if kind not in ("custom", None) or not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
-        raise BadRequest(f"tools[{i}]: {kind!r} is a tool that runs at Anthropic; this model takes tools with an input_schema", param=f"tools[{i}]")
+        raise BadRequest(
+            f"tools[{i}]: {kind!r} is a tool that runs at Anthropic; this model takes tools with an input_schema", param=f"tools[{i}]"
+        )
     function: dict[str, Any] = {"name": tool["name"], "parameters": tool.get("input_schema") or {"type": "object", "properties": {}}}
     if tool.get("description"):
         function["description"] = tool["description"]

@@ -29,7 +29,9 @@ class PassThrough:
             headers.setdefault("content-type", "application/json")
             raw = jsonbytes.edit(client.raw, {"neuroroute": None}) if "neuroroute" in client.body else client.raw
             named = client.body.get("model")
-            body = jsonbytes.set_model(raw, target.model.upstream_model) if named == target.model.name != target.model.upstream_model else raw
+            body = (
+                jsonbytes.set_model(raw, target.model.upstream_model) if named == target.model.name != target.model.upstream_model else raw
+            )
         return UpstreamRequest(url(target, client.path, client.query), headers, body, client.method, client.stream)
 
     def whole(self, client: ClientRequest, target: Target, status: int, headers: Mapping[str, str], data: bytes) -> Reply:

@@ -47,7 +47,9 @@ _OVERFLOW: Final = re.compile(
     r"maximum context|context (?:length|window|size|limit)|too many (?:input )?tokens|n_ctx|prompt is too long|input is too long"
     r"|tokens exceed the configured limit|exceeds? the (?:model's )?(?:maximum )?(?:number of )?(?:input )?tokens"
 )
-_OVERFLOW_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "string_above_max_length"})
+_OVERFLOW_CODES: Final = frozenset(
+    {"context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "string_above_max_length"}
+)
 _OVERFLOW_PHRASE: Final = "prompt is too long"
 """The one phrase that all know: ChatOpenAI, ChatAnthropic and coding agents."""
 _DENIED_CODES: Final = frozenset({"invalid_api_key", "authentication_error", "account_deactivated", "billing_not_active", "billing_error"})
@@ -180,5 +182,9 @@ def _sorted_out(
         return UpstreamDenied(f"the provider refused the gateway's credentials: {said}"[:MAX_MESSAGE_CHARS])
     said, over = _overflow(said, code)
     return UpstreamRefused(
-        said, status=status, type=kind or "invalid_request_error", code="context_length_exceeded" if over and code is None else code, param=param
+        said,
+        status=status,
+        type=kind or "invalid_request_error",
+        code="context_length_exceeded" if over and code is None else code,
+        param=param,
     )

@@ -28,7 +28,19 @@ _TEXTS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 class ChunkStream(EventStream):
     """wants_usage: the client asked for the usage chunk; otherwise it is read and kept back."""
 
-    __slots__ = ("_bare", "_calls", "_completions", "_finished", "_last", "_naming", "_roles", "_seen", "_tools", "_usage_event", "_wants_usage")
+    __slots__ = (
+        "_bare",
+        "_calls",
+        "_completions",
+        "_finished",
+        "_last",
+        "_naming",
+        "_roles",
+        "_seen",
+        "_tools",
+        "_usage_event",
+        "_wants_usage",
+    )
 
     def __init__(self, naming: Naming, *, wants_usage: bool, completions: bool = False) -> None:
         super().__init__()
@@ -162,7 +174,13 @@ class ChunkStream(EventStream):
         """Chunks with the arguments that these calls never got."""
         self._bare.difference_update(late)
         return b"".join(
-            self._made({"choices": [{"index": index, "delta": {"tool_calls": [{"index": call, "function": {"arguments": "{}"}}]}, "finish_reason": None}]})
+            self._made(
+                {
+                    "choices": [
+                        {"index": index, "delta": {"tool_calls": [{"index": call, "function": {"arguments": "{}"}}]}, "finish_reason": None}
+                    ]
+                }
+            )
             for index, call in late
         )
 
@@ -190,7 +208,11 @@ class ChunkStream(EventStream):
         if self.usage.source != "provider":
             return b""
         used, u = self._last.get("usage"), self.usage
-        plain = {"prompt_tokens": u.prompt_tokens, "completion_tokens": u.completion_tokens, "total_tokens": u.prompt_tokens + u.completion_tokens}
+        plain = {
+            "prompt_tokens": u.prompt_tokens,
+            "completion_tokens": u.completion_tokens,
+            "total_tokens": u.prompt_tokens + u.completion_tokens,
+        }
         return self._made({"choices": [], "usage": used or plain})
 
     def _made(self, members: dict[str, Any]) -> bytes:

@@ -39,7 +39,9 @@ def response(body: Mapping[str, Any], chat: Mapping[str, Any], usage: Usage) -> 
     for call in calls:
         function = obj(call.get("function"))
         call_id = word(call.get("id")) or ids.new_id("call")
-        output.append(_call(ids.new_id("fc"), call_id, word(function.get("name")), word(function.get("arguments")) or "{}", "completed", free))
+        output.append(
+            _call(ids.new_id("fc"), call_id, word(function.get("name")), word(function.get("arguments")) or "{}", "completed", free)
+        )
     return _object(ids.new_id("resp"), body, chat.get("model"), int(clock.unix_s()), output, word(choice.get("finish_reason")), usage)
 
 
@@ -104,7 +106,20 @@ class ResponsesOverChatStream(OverChatStream):
     answer: the final response object once it is complete, for those who keep items.
     """
 
-    __slots__ = ("_body", "_call_index", "_calls", "_created_at", "_free", "_id", "_item", "_model", "_number", "_output", "_said", "answer")
+    __slots__ = (
+        "_body",
+        "_call_index",
+        "_calls",
+        "_created_at",
+        "_free",
+        "_id",
+        "_item",
+        "_model",
+        "_number",
+        "_output",
+        "_said",
+        "answer",
+    )
 
     def __init__(self, chat: StreamTranslator, body: Mapping[str, Any]) -> None:
         super().__init__(chat)
@@ -151,7 +166,9 @@ class ResponsesOverChatStream(OverChatStream):
         out = self._close_item()
         if kind == "reasoning":
             out += self._add({"id": ids.new_id("rs"), "type": "reasoning", "summary": []})
-            return out + self._event("response.reasoning_summary_part.added", **self._at(summary_index=0, part={"type": "summary_text", "text": ""}))
+            return out + self._event(
+                "response.reasoning_summary_part.added", **self._at(summary_index=0, part={"type": "summary_text", "text": ""})
+            )
         out += self._add({"id": ids.new_id("msg"), "type": "message", "status": "in_progress", "role": "assistant", "content": []})
         return out + self._event("response.content_part.added", **self._at(content_index=0, part=_text_part("")))
 

@@ -82,7 +82,9 @@ def _tool(tool: Any, i: int) -> dict[str, Any]:
     """Function tools are flat here. A custom tool takes free text, so it becomes a function of one string."""
     kind = tool.get("type") if isinstance(tool, dict) else None
     if kind not in ("function", "custom") or not isinstance(tool.get("name"), str):
-        raise BadRequest(f"tools[{i}]: {kind!r} is a tool that runs at OpenAI; this model takes function and custom tools", param=f"tools[{i}]")
+        raise BadRequest(
+            f"tools[{i}]: {kind!r} is a tool that runs at OpenAI; this model takes function and custom tools", param=f"tools[{i}]"
+        )
     function: dict[str, Any] = {"name": tool["name"]}
     about = tool.get("description") or ""
     if kind == "custom":

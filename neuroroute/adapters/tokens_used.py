@@ -27,7 +27,11 @@ def openai_usage(value: Any) -> Usage:
         return Usage(source=ABSURD)
     if not (prompt or completion):
         return Usage()
-    read = _part(value, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens") or _count(value.get("prompt_cache_hit_tokens")) or 0
+    read = (
+        _part(value, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
+        or _count(value.get("prompt_cache_hit_tokens"))
+        or 0
+    )
     write = _part(value, ("prompt_tokens_details", "input_tokens_details"), "cache_write_tokens")
     thought = _part(value, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
     read = min(read, prompt)

@@ -48,7 +48,9 @@ async def parse(call: Call, s: Services) -> None:
 
 def _names_no_model(body: Mapping[str, Any], provider: Provider | None) -> bool:
     """Whether a response is asked of the default provider's own choice, as a stored prompt or conversation of its may name the model."""
-    return "model" not in body and body.get("previous_response_id") is None and provider is not None and Dialect.RESPONSES in provider.speaks
+    return (
+        "model" not in body and body.get("previous_response_id") is None and provider is not None and Dialect.RESPONSES in provider.speaks
+    )
 
 
 async def _parse_pass(call: Call) -> None:

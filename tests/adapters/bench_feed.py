@@ -26,7 +26,9 @@ def text(i: int) -> bytes:
 
 
 def claude(i: int) -> bytes:
-    return b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word%d"}}\n\n' % i
+    return (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" word%d"}}\n\n' % i
+    )
 
 
 def response(i: int) -> bytes:
@@ -42,14 +44,23 @@ START = (
     b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[]}}\n\n'
     b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
 )
-CREATED = b'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":{"id":"r","model":"m","output":[]}}\n\n'
+CREATED = (
+    b'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":{"id":"r","model":"m","output":[]}}\n\n'
+)
 
 CASES: list[tuple[str, str, str, str, bytes, Chunk]] = [
     ("chat passes", "chat", "openai", "m", ROLE, text),
     ("chat passes, model renamed", "chat", "openai", "inner", ROLE, text),
     ("chat passes, padded", "chat", "openai", "m", ROLE, lambda i: chat(said(i), f',"usage":null,"obfuscation":"{"x" * (i % 7)}"')),
     ("chat passes, 3 events a chunk", "chat", "openai", "m", ROLE, lambda i: text(i) * 3),
-    ("chat passes, arguments", "chat", "openai", "m", CALL, lambda i: chat(f'{{"tool_calls":[{{"index":0,"function":{{"arguments":"k{i}"}}}}]}}')),
+    (
+        "chat passes, arguments",
+        "chat",
+        "openai",
+        "m",
+        CALL,
+        lambda i: chat(f'{{"tool_calls":[{{"index":0,"function":{{"arguments":"k{i}"}}}}]}}'),
+    ),
     ("chat passes, role each time", "chat", "openai", "m", ROLE, lambda i: chat('{"role":"assistant",' + said(i)[1:])),
     ("chat passes, no two alike", "chat", "openai", "m", ROLE, lambda i: chat(said(i), f',"n":{i}')),
     ("messages pass", "messages", "anthropic", "m", START, claude),

@@ -14,8 +14,35 @@ from neuroroute.core.errors import BadRequest, UpstreamError
 from neuroroute.core.types import Dialect
 from tests.support.transcripts.reader import all_transcripts, client, play, target
 
-ODD = st.sampled_from([None, True, False, 0, 1, -1, 1.5, "", "x", [], [None], ["x"], [5], [[]], [{}], {}, {"x": 1}, {"type": "x"}, {"type": None}, [{"type": "text"}]])
-REQUESTS = {t.name: (t.head["dialect"], jsonbytes.loads(t.sections["client request"].encode())) for t in all_transcripts() if "upstream request" in t.sections}
+ODD = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        1.5,
+        "",
+        "x",
+        [],
+        [None],
+        ["x"],
+        [5],
+        [[]],
+        [{}],
+        {},
+        {"x": 1},
+        {"type": "x"},
+        {"type": None},
+        [{"type": "text"}],
+    ]
+)
+REQUESTS = {
+    t.name: (t.head["dialect"], jsonbytes.loads(t.sections["client request"].encode()))
+    for t in all_transcripts()
+    if "upstream request" in t.sections
+}
 WHOLES = [t for t in all_transcripts() if not t.stream]
 STREAMS = [t for t in all_transcripts() if t.stream and "ends" not in t.head]
 
@@ -38,7 +65,12 @@ CASES = [(name, path) for name, (_, body) in REQUESTS.items() for path in paths(
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.sampled_from(CASES), ODD, st.sampled_from(["openai", "anthropic"]), st.sampled_from(["m", "o3", "claude-sonnet-4-5", "claude-opus-5"]))
+@given(
+    st.sampled_from(CASES),
+    ODD,
+    st.sampled_from(["openai", "anthropic"]),
+    st.sampled_from(["m", "o3", "claude-sonnet-4-5", "claude-opus-5"]),
+)
 def test_odd_requests(case: tuple[str, tuple[Any, ...]], odd: Any, protocol: str, model: str) -> None:
     name, path = case
     dialect, body = REQUESTS[name]
@@ -58,7 +90,11 @@ def test_bodies_of_great_depth(dialect: str) -> None:
     for _ in range(400):
         deep = {"a": deep}
     tool = {"type": "function", "function": {"name": "f", "parameters": deep}, "name": "f", "parameters": deep, "input_schema": deep}
-    body = {"messages": [{"role": "user", "content": "x"}], "input": "x", "tools": [tool if dialect != "messages" else {"name": "f", "input_schema": deep}]}
+    body = {
+        "messages": [{"role": "user", "content": "x"}],
+        "input": "x",
+        "tools": [tool if dialect != "messages" else {"name": "f", "input_schema": deep}],
+    }
     to = target("anthropic" if dialect == "chat" else "openai", "m")
     ours = replace(client(dialect, b"{}"), body=body)
     with pytest.raises(BadRequest, match="deep"):

@@ -17,11 +17,21 @@ async def pieces() -> AsyncIterator[bytes]:
 
 
 def test_method_path_query_and_headers_pass() -> None:
-    headers = {"content-type": "multipart/form-data; boundary=x", "x-custom": "1", "authorization": "Bearer nr_x", "cookie": "c", "x-api-key": "k"}
+    headers = {
+        "content-type": "multipart/form-data; boundary=x",
+        "x-custom": "1",
+        "authorization": "Bearer nr_x",
+        "cookie": "c",
+        "x-api-key": "k",
+    }
     ours = client("pass", b"", method="DELETE", path="/files/file-1", query="a=1&b=%20", headers=headers)
     request = translator_for(Dialect.PASS, TO).request(ours, TO)
     assert (request.method, request.url, request.body) == ("DELETE", "https://provider.test/v1/files/file-1?a=1&b=%20", b"")
-    assert request.headers == {"content-type": "multipart/form-data; boundary=x", "x-custom": "1", "Authorization": "Bearer key-of-provider"}
+    assert request.headers == {
+        "content-type": "multipart/form-data; boundary=x",
+        "x-custom": "1",
+        "Authorization": "Bearer key-of-provider",
+    }
 
 
 def test_a_multipart_body_passes_as_it_comes() -> None:
@@ -94,5 +104,7 @@ def test_an_error_before_the_first_byte_is_raised() -> None:
 
 
 def test_a_missing_file_is_no_missing_model() -> None:
-    error = translator_for(Dialect.PASS, TO).error(404, {}, b'{"error":{"message":"No such File object: file-1","type":"invalid_request_error"}}')
+    error = translator_for(Dialect.PASS, TO).error(
+        404, {}, b'{"error":{"message":"No such File object: file-1","type":"invalid_request_error"}}'
+    )
     assert type(error) is UpstreamRefused and error.status == 404

@@ -189,7 +189,10 @@ def test_errors_in_answers(error: Any, kind: type[UpstreamError]) -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(300, 599), st.binary(max_size=200) | st.text().map(lambda t: jsonbytes.dumps({"error": {"message": t, "code": t, "type": t}})))
+@given(
+    st.integers(300, 599),
+    st.binary(max_size=200) | st.text().map(lambda t: jsonbytes.dumps({"error": {"message": t, "code": t, "type": t}})),
+)
 def test_no_body_is_too_odd(status: int, data: bytes) -> None:
     error = refusal(status, {}, data)
     assert error.message and 400 <= error.status < 600

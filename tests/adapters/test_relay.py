@@ -30,7 +30,11 @@ def whole(data: bytes, to: Target = GPT, dialect: str = "chat", raw: bytes = b'{
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -54,7 +58,10 @@ def test_any_body_passes_unchanged_but_for_model(fields: dict[str, Any], place: 
 @pytest.mark.parametrize(
     ("raw", "wanted"),
     [
-        (b'{ "model" : "fast", "temperature": 1.0, "x":null ,"n":1e0 }', b'{ "model":"gpt-4o-2024-08-06", "temperature": 1.0, "x":null ,"n":1e0 }'),
+        (
+            b'{ "model" : "fast", "temperature": 1.0, "x":null ,"n":1e0 }',
+            b'{ "model":"gpt-4o-2024-08-06", "temperature": 1.0, "x":null ,"n":1e0 }',
+        ),
         (b'{"messages":[],"model":"fast"}', b'{"messages":[],"model":"gpt-4o-2024-08-06"}'),
         (b'{"messages":[{"model":"fast"}],"model":"fast"}', b'{"messages":[{"model":"fast"}],"model":"gpt-4o-2024-08-06"}'),
         (b'{"messages":[{"model":"fast"}]}', b'{"model":"gpt-4o-2024-08-06","messages":[{"model":"fast"}]}'),
@@ -93,7 +100,12 @@ def test_addresses_and_headers() -> None:
     ours = client("chat", b'{"model":"gpt-4o"}', headers=headers)
     request = translator_for(Dialect.CHAT, GPT).request(ours, GPT)
     assert request.url == "https://provider.test/v1/chat/completions"
-    assert request.headers == {"Content-Type": "application/json", "Authorization": "Bearer key-of-provider", "openai-beta": "b", "anthropic-beta": "c"}
+    assert request.headers == {
+        "Content-Type": "application/json",
+        "Authorization": "Bearer key-of-provider",
+        "openai-beta": "b",
+        "anthropic-beta": "c",
+    }
 
     claude = target("anthropic", "claude-opus-5")
     ours = client("messages", b'{"model":"claude-opus-5"}', headers=headers, query="beta=true")

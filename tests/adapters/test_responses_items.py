@@ -13,7 +13,14 @@ ASKED = {"type": "message", "role": "user", "content": [{"type": "input_text", "
 def test_references() -> None:
     assert references({"input": "x"}) == (None, ())
     assert references({"previous_response_id": "resp_1", "input": "x"}) == ("resp_1", ())
-    items = [{"type": "item_reference", "id": "a"}, {"id": "b"}, {"id": "a", "type": None}, {"id": "c", "role": "user", "content": "x"}, SAID, "odd"]
+    items = [
+        {"type": "item_reference", "id": "a"},
+        {"id": "b"},
+        {"id": "a", "type": None},
+        {"id": "c", "role": "user", "content": "x"},
+        SAID,
+        "odd",
+    ]
     assert references({"input": items}) == (None, ("a", "b"))
 
 
@@ -42,7 +49,9 @@ def test_a_conversation_goes_on_by_id() -> None:
 
 def test_a_stream_leaves_its_answer_to_those_who_keep_items() -> None:
     to = target("openai", "qwen")
-    stream = translator_for(Dialect.RESPONSES, to).stream(client("responses", b'{"model":"qwen","input":"hi","stream":true}', stream=True), to)
+    stream = translator_for(Dialect.RESPONSES, to).stream(
+        client("responses", b'{"model":"qwen","input":"hi","stream":true}', stream=True), to
+    )
     stream.feed(b'data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"Hello"},"finish_reason":null}]}\n\n')
     assert stream.answer is None  # type: ignore[attr-defined]
     stream.feed(b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"length"}]}\n\ndata: [DONE]\n\n')

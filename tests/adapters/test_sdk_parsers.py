@@ -103,11 +103,15 @@ class Gateway:
 
 
 def openai_of(gateway: Gateway) -> openai.OpenAI:
-    return openai.OpenAI(api_key="k", base_url="http://gateway.test/v1", http_client=httpx2.Client(transport=httpx2.MockTransport(gateway)), max_retries=0)
+    return openai.OpenAI(
+        api_key="k", base_url="http://gateway.test/v1", http_client=httpx2.Client(transport=httpx2.MockTransport(gateway)), max_retries=0
+    )
 
 
 def anthropic_of(gateway: Gateway) -> anthropic.Anthropic:
-    return anthropic.Anthropic(api_key="k", base_url="http://gateway.test", http_client=httpx2.Client(transport=httpx2.MockTransport(gateway)), max_retries=0)
+    return anthropic.Anthropic(
+        api_key="k", base_url="http://gateway.test", http_client=httpx2.Client(transport=httpx2.MockTransport(gateway)), max_retries=0
+    )
 
 
 GPT = target("openai", "gpt-4o")
@@ -151,7 +155,9 @@ def test_anthropic_accumulates_messages(to: Target, text: bytes, tools: bytes) -
 def test_openai_accumulates_responses(to: Target, text: bytes, tools: bytes) -> None:
     gateway = Gateway(to, tools, "responses")
     kinds: list[str] = []
-    with openai_of(gateway).responses.stream(model=to.model.name, input="hi", tools=[{"type": "function", **TOOL, "strict": False}]) as stream:
+    with openai_of(gateway).responses.stream(
+        model=to.model.name, input="hi", tools=[{"type": "function", **TOOL, "strict": False}]
+    ) as stream:
         for event in stream:
             kinds.append(event.type)
             assert event.sequence_number == len(kinds) - 1
@@ -159,7 +165,11 @@ def test_openai_accumulates_responses(to: Target, text: bytes, tools: bytes) -> 
     assert kinds[:2] == ["response.created", "response.in_progress"] and kinds[-1] == "response.completed"
     assert [item.type for item in final.output] == ["reasoning", "message", "function_call", "function_call"]
     assert final.output_text == "Looking"
-    assert final.usage is not None and (final.usage.input_tokens, final.usage.input_tokens_details.cached_tokens, final.usage.output_tokens) == (20, 4, 9)
+    assert final.usage is not None and (
+        final.usage.input_tokens,
+        final.usage.input_tokens_details.cached_tokens,
+        final.usage.output_tokens,
+    ) == (20, 4, 9)
     assert len({item.id for item in final.output}) == 4
 
 
@@ -167,7 +177,9 @@ def test_openai_accumulates_responses(to: Target, text: bytes, tools: bytes) -> 
 def test_openai_reads_completions(to: Target, text: bytes, tools: bytes) -> None:
     gateway = Gateway(to, text, "completions")
     chunks = list(
-        openai_of(gateway).completions.create(model=to.model.name, prompt="hi", stream=True, max_tokens=7, stream_options={"include_usage": True})
+        openai_of(gateway).completions.create(
+            model=to.model.name, prompt="hi", stream=True, max_tokens=7, stream_options={"include_usage": True}
+        )
     )
     assert "".join(c.choices[0].text for c in chunks if c.choices) == "Hello there é!\n"
     assert chunks[0].object == "text_completion" and chunks[-1].usage is not None and chunks[-1].usage.total_tokens == 29
@@ -228,7 +240,9 @@ WHOLE_CLAUDE = jsonbytes.dumps({
 @pytest.mark.parametrize(("to", "answer"), [(GPT, WHOLE_CHAT), (CLAUDE, WHOLE_CLAUDE)], ids=["from-openai", "from-anthropic"])
 def test_structured_output_whole(to: Target, answer: bytes) -> None:
     gateway = Gateway(to, answer, "chat")
-    parsed = openai_of(gateway).chat.completions.parse(model=to.model.name, messages=[{"role": "user", "content": "hi"}], response_format=Answer)
+    parsed = openai_of(gateway).chat.completions.parse(
+        model=to.model.name, messages=[{"role": "user", "content": "hi"}], response_format=Answer
+    )
     assert parsed.choices[0].message.parsed == Answer(city="Oslo")
     schema = gateway.sent["response_format"] if to is GPT else gateway.sent["output_config"]["format"]
     assert schema["type"] == "json_schema"
@@ -245,5 +259,9 @@ def test_structured_output_whole(to: Target, answer: bytes) -> None:
     assert (message.stop_reason, message.usage.input_tokens, message.usage.output_tokens) == ("end_turn", 20, 9)
 
     completion = openai_of(Gateway(to, answer, "completions")).completions.create(model=to.model.name, prompt=["hi"])
-    assert (completion.object, completion.choices[0].text, completion.choices[0].finish_reason) == ("text_completion", '{"city":"Oslo"}', "stop")
+    assert (completion.object, completion.choices[0].text, completion.choices[0].finish_reason) == (
+        "text_completion",
+        '{"city":"Oslo"}',
+        "stop",
+    )
     assert completion.usage is not None and completion.usage.total_tokens == 29

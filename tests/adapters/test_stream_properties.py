@@ -183,7 +183,9 @@ def test_a_stream_that_passes_is_the_one_that_came(deltas: list[tuple[str, str]]
 @given(st.lists(st.tuples(st.sampled_from(["text", "thinking", "tool_use"]), st.lists(TEXTS, max_size=4)), max_size=5), CUTS)
 def test_any_claude_stream_any_cut(blocks: list[tuple[str, list[str]]], cuts: list[int]) -> None:
     said: dict[str, Any] = {"content": "", "reasoning_content": "", "calls": []}
-    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"id": "msg_1", "model": "inner", "content": [], "usage": {"input_tokens": 1}}}]
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "msg_1", "model": "inner", "content": [], "usage": {"input_tokens": 1}}}
+    ]
     for i, (kind, texts) in enumerate(blocks):
         if kind == "tool_use":
             block: dict[str, Any] = {"type": kind, "id": f"toolu_{i}", "name": f"f{i}", "input": {}}
@@ -192,7 +194,11 @@ def test_any_claude_stream_any_cut(blocks: list[tuple[str, list[str]]], cuts: li
             block = {"type": kind, kind: ""}
             said["content" if kind == "text" else "reasoning_content"] += "".join(texts)
         events.append({"type": "content_block_start", "index": i, "content_block": block})
-        delta, key = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking"), "tool_use": ("input_json_delta", "partial_json")}[kind]
+        delta, key = {
+            "text": ("text_delta", "text"),
+            "thinking": ("thinking_delta", "thinking"),
+            "tool_use": ("input_json_delta", "partial_json"),
+        }[kind]
         events += [{"type": "content_block_delta", "index": i, "delta": {"type": delta, key: t}} for t in texts]
         events.append({"type": "content_block_stop", "index": i})
     events += [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}, {"type": "message_stop"}]

@@ -43,7 +43,9 @@ def test_head_and_tail_may_not_share_a_quote() -> None:
     assert template is not None and template.splice(b'data: {"d":{"content":"},"f":null}\n\n', bytearray()) is None
 
 
-@pytest.mark.parametrize("event", [b'data: {"content":"a","text":"b"}\n\n', b'data: {"content":""}\n\n', b"data: {}\n\n", b'data: {"content":7}\n\n'])
+@pytest.mark.parametrize(
+    "event", [b'data: {"content":"a","text":"b"}\n\n', b'data: {"content":""}\n\n', b"data: {}\n\n", b'data: {"content":7}\n\n']
+)
 def test_what_is_not_learned(event: bytes) -> None:
     assert learn(event, event) is None
 
@@ -70,7 +72,9 @@ def test_arguments_go_to_the_call_that_is_open() -> None:
 
     sent({"type": "message_start", "message": {"id": "m", "model": "x"}})
     for number in (0, 1):
-        sent({"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": f"t{number}", "name": "f", "input": {}}})
+        sent(
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": f"t{number}", "name": "f", "input": {}}}
+        )
         for part in ("{", "}"):
             delta = {"type": "input_json_delta", "partial_json": part}
             [got] = sent({"type": "content_block_delta", "index": 0, "delta": delta})

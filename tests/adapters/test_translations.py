@@ -38,8 +38,18 @@ def chat(model: str = "claude-sonnet-4-5", to: Target | None = None, **body: Any
         ("chat", "anthropic", {"messages": [{"role": "bot", "content": "x"}]}, "messages[0].role"),
         ("chat", "anthropic", {"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ("chat", "anthropic", {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
-        ("chat", "anthropic", {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "messages[0].content[0]"),
-        ("chat", "anthropic", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://x"}}]}]}, "messages[0].content[0]"),
+        (
+            "chat",
+            "anthropic",
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+            "messages[0].content[0]",
+        ),
+        (
+            "chat",
+            "anthropic",
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://x"}}]}]},
+            "messages[0].content[0]",
+        ),
         ("chat", "anthropic", {"messages": [*USER, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id"),
         ("chat", "anthropic", {"messages": USER, "tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]"),
         ("chat", "anthropic", {"messages": USER, "max_tokens": "9"}, "max_tokens"),
@@ -48,7 +58,12 @@ def chat(model: str = "claude-sonnet-4-5", to: Target | None = None, **body: Any
         ("messages", "openai", {"messages": USER, "max_tokens": 0}, "max_tokens"),
         ("messages", "openai", {"messages": []}, "messages"),
         ("messages", "openai", {"messages": USER, "tools": [{"type": "web_search_20260209", "name": "web_search"}]}, "tools[0]"),
-        ("messages", "openai", {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]}, "messages.0.content.0"),
+        (
+            "messages",
+            "openai",
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
+            "messages.0.content.0",
+        ),
         ("messages", "openai", {"messages": [{"role": "x", "content": "y"}]}, "messages.0.role"),
         ("responses", "openai", {"input": ""}, "input"),
         ("responses", "openai", {"input": "x", "previous_response_id": "resp_1"}, "previous_response_id"),
@@ -60,7 +75,12 @@ def chat(model: str = "claude-sonnet-4-5", to: Target | None = None, **body: Any
         ("responses", "openai", {"input": [5]}, "input"),
         ("responses", "openai", {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input[0].content[0]"),
         ("responses", "openai", {"input": "x", "tools": [{"type": "web_search"}]}, "tools[0]"),
-        ("responses", "openai", {"input": "x", "tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "file_search"}}, "tool_choice"),
+        (
+            "responses",
+            "openai",
+            {"input": "x", "tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "file_search"}},
+            "tool_choice",
+        ),
         ("completions", "openai", {"prompt": ["a", "b"]}, "prompt"),
         ("completions", "openai", {"prompt": [1, 2]}, "prompt"),
         ("completions", "openai", {"prompt": "a", "suffix": "b"}, "suffix"),
@@ -76,7 +96,9 @@ def test_what_has_no_counterpart_is_refused_by_name(dialect: str, protocol: str,
     assert caught.value.message.startswith(param.split("[")[0].split(".")[0])
 
 
-@pytest.mark.parametrize("model", ["claude-3-5-sonnet-latest", "claude-opus-4-1", "claude-sonnet-4-6", "claude-opus-5", "claude-fable-5-2", "claude-next-9"])
+@pytest.mark.parametrize(
+    "model", ["claude-3-5-sonnet-latest", "claude-opus-4-1", "claude-sonnet-4-6", "claude-opus-5", "claude-fable-5-2", "claude-next-9"]
+)
 def test_a_temperature_succeeds_on_every_claude(model: str) -> None:
     sent = chat(model, temperature=1.5, top_p=0.5)
     sampling = {k: sent[k] for k in ("temperature", "top_p") if k in sent}
@@ -108,7 +130,11 @@ def test_reasoning_in_the_way_of_each_family(model: str, effort: str | None, thi
 def test_no_budget_that_has_no_room() -> None:
     assert "thinking" not in chat(reasoning_effort="high", max_tokens=1000)
     assert chat(reasoning_effort="high", max_tokens=3000)["thinking"]["budget_tokens"] == 2999
-    turn = [*USER, {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "a"}]
+    turn = [
+        *USER,
+        {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "a"},
+    ]
     assert "thinking" not in chat(reasoning_effort="high", messages=turn)
 
 
@@ -153,7 +179,9 @@ def test_how_long_an_answer_may_be() -> None:
 
 def test_structured_output_of_old_and_new_claudes() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "title": "T"}}}
-    assert chat("claude-opus-5", response_format=wanted)["output_config"] == {"format": {"type": "json_schema", "schema": {"type": "object", "title": "T"}}}
+    assert chat("claude-opus-5", response_format=wanted)["output_config"] == {
+        "format": {"type": "json_schema", "schema": {"type": "object", "title": "T"}}
+    }
     old = chat("claude-3-5-sonnet", response_format=wanted)
     assert "output_config" not in old and '"title":"T"' in old["system"][-1]["text"]
     assert "JSON" in chat(response_format={"type": "json_object"})["system"][-1]["text"]
@@ -173,14 +201,20 @@ def test_tools_of_the_history_are_defined() -> None:
 
 
 def test_functions_of_the_old_kind_meet_their_results() -> None:
-    history = [*USER, {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}, {"role": "function", "name": "f", "content": "x"}]
+    history = [
+        *USER,
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "x"},
+    ]
     turns = chat(messages=history)["messages"]
     assert turns[1]["content"][0]["id"] == turns[2]["content"][0]["tool_use_id"]
 
 
 def test_results_come_first_in_their_turn() -> None:
     call = {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
-    turns = chat(messages=[*USER, call, {"role": "user", "content": "wait"}, {"role": "tool", "tool_call_id": "a", "content": "x"}])["messages"]
+    turns = chat(messages=[*USER, call, {"role": "user", "content": "wait"}, {"role": "tool", "tool_call_id": "a", "content": "x"}])[
+        "messages"
+    ]
     assert [b["type"] for b in turns[2]["content"]] == ["tool_result", "text"]
 
 
@@ -202,12 +236,18 @@ def test_reasoning_models_of_openai_get_what_they_take(model: str) -> None:
     assert openai_reasoning(model)
     to = target("openai", model)
     plain = {"temperature": 0.1, "top_p": 0.5}
-    sent = asked("messages", {"messages": USER, "max_tokens": 50, "stop_sequences": ["x"], "thinking": {"type": "enabled", "budget_tokens": 9000}, **plain}, to)
+    sent = asked(
+        "messages",
+        {"messages": USER, "max_tokens": 50, "stop_sequences": ["x"], "thinking": {"type": "enabled", "budget_tokens": 9000}, **plain},
+        to,
+    )
     assert sent["max_completion_tokens"] == 50 and sent["reasoning_effort"] == "medium"
     assert not {"max_tokens", "temperature", "top_p", "stop"} & set(sent)
     sent = asked("completions", {"prompt": "x", "max_tokens": 50, "stop": ["x"], **plain}, to)
     assert sent["max_completion_tokens"] == 50 and not {"max_tokens", "temperature", "top_p", "stop"} & set(sent)
-    sent = asked("responses", {"input": "x", "max_output_tokens": 50, "reasoning": {"effort": "low"}, "text": {"verbosity": "low"}, **plain}, to)
+    sent = asked(
+        "responses", {"input": "x", "max_output_tokens": 50, "reasoning": {"effort": "low"}, "text": {"verbosity": "low"}, **plain}, to
+    )
     assert sent["max_completion_tokens"] == 50 and sent["reasoning_effort"] == "low" and sent["verbosity"] == "low"
     assert not {"max_tokens", "temperature", "top_p"} & set(sent)
 
@@ -270,7 +310,9 @@ def test_a_tool_turn_survives_the_way_there_and_back(calls: list[tuple[str, dict
         {
             "role": "assistant",
             "content": "Calling",
-            "tool_calls": [{"id": i, "type": "function", "function": {"name": "f", "arguments": jsonbytes.dumps(a).decode()}} for i, a in calls],
+            "tool_calls": [
+                {"id": i, "type": "function", "function": {"name": "f", "arguments": jsonbytes.dumps(a).decode()}} for i, a in calls
+            ],
         },
         *({"role": "tool", "tool_call_id": i, "content": f"result {n}"} for n, (i, _) in enumerate(calls)),
         {"role": "user", "content": "and now?"},

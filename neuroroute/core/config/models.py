@@ -164,7 +164,9 @@ class RoutingConfig(_Part):
     )
     rules: tuple[RuleConfig, ...] = ()
     default_provider: Name | None = Field(default=None, description="where calls go that name no model; default: the first provider")
-    learning: LearningConfig = Field(default=LearningConfig(), description="how far feedback and outcomes may change what is expected of models")
+    learning: LearningConfig = Field(
+        default=LearningConfig(), description="how far feedback and outcomes may change what is expected of models"
+    )
 
 
 class SemanticConfig(_Part):

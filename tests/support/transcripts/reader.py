@@ -59,7 +59,9 @@ class Transcript:
         return self.translator.stream(self.client, self.target)
 
 
-def target(protocol: str, model: str, upstream_model: str | None = None, *, kind: str = "chat", speaks: list[str] | None = None, **more: Any) -> Target:
+def target(
+    protocol: str, model: str, upstream_model: str | None = None, *, kind: str = "chat", speaks: list[str] | None = None, **more: Any
+) -> Target:
     base = "https://provider.test" if protocol == "anthropic" else "https://provider.test/v1"
     spoken = frozenset(Dialect(s) for s in speaks or ["chat", "embeddings", "completions", "pass"])
     provider = Provider("there", Protocol(protocol), base, "key-of-provider", speaks=spoken)
