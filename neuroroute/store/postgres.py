@@ -128,7 +128,7 @@ class Database:
         self._slots = asyncio.Semaphore(pool_max)
         self._idle: list[tuple[Connection, float]] = []  # the last used at the end
         self._open = self._waiting = self._slow_queries = self._failures = 0
-        self._away = self._trying = self._closed = False
+        self._away = self._silent = self._trying = self._closed = False
         self._pause_s = self._try_again_at_s = 0.0
         self._feed: Feed | None = None
 
@@ -205,12 +205,12 @@ class Database:
 
     @property
     def stats(self) -> PoolStats:
-        return PoolStats(self._open, len(self._idle), self._max, self._waiting, self._away, self._slow_queries, self._failures)
+        return PoolStats(self._open, len(self._idle), self._max, self._waiting, self.away, self._slow_queries, self._failures)
 
     @property
     def away(self) -> bool:
-        """Whether the last attempt to reach the server failed."""
-        return self._away
+        """Whether the last attempt to reach the server failed, or the last statement got no answer."""
+        return self._away or self._silent
 
     async def close(self) -> None:
         """Close all connections; statements that still run fail."""
@@ -241,8 +241,9 @@ class Database:
                     finally:
                         self._give(connection, clean)
         except DatabaseAway:
-            self._failures += 1
+            self._failures, self._silent = self._failures + 1, True
             raise
+        self._silent = False
         self.observe(sql, monotonic_s() - began_s)
         return result
 
