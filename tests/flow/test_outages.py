@@ -71,16 +71,19 @@ async def test_starts_from_the_snapshot_with_the_database_away(database_url: str
 
 @pytest.mark.parametrize("how", ["refuse", "hang"])
 async def test_without_redis_limits_hold_and_calls_flow(database_url: str, redis_url: str, how: str) -> None:
-    async with Upstream(fakes.openai) as up, Relay.to(redis_url) as relay:
-        async with gateway(database_url, one(up), redis_url=relay.url, rate_limit_max=20, rate_limit_window=60_000) as gw:
-            for n in range(5):
-                assert (await timed(gw, seed=n))[0] == 200
-            await (relay.refuse() if how == "refuse" else _now(relay.hang))
-            seen = [await timed(gw, seed=n) for n in range(5, 40)]
-            assert {status for status, _ in seen} <= {200, 429}
-            assert 10 <= sum(status == 200 for status, _ in seen) <= 20
-            assert max(took_s for _, took_s in seen) < 0.3
-            await relay.restore()
+    async with (
+        Upstream(fakes.openai) as up,
+        Relay.to(redis_url) as relay,
+        gateway(database_url, one(up), redis_url=relay.url, rate_limit_max=20, rate_limit_window=60_000) as gw,
+    ):
+        for n in range(5):
+            assert (await timed(gw, seed=n))[0] == 200
+        await (relay.refuse() if how == "refuse" else _now(relay.hang))
+        seen = [await timed(gw, seed=n) for n in range(5, 40)]
+        assert {status for status, _ in seen} <= {200, 429}
+        assert 10 <= sum(status == 200 for status, _ in seen) <= 20
+        assert max(took_s for _, took_s in seen) < 0.3
+        await relay.restore()
 
 
 async def test_a_revoked_key_is_refused_by_every_replica_within_a_second(database_url: str) -> None:
