@@ -28,8 +28,8 @@ joins them in `chain`.
     caching    was it answered before: keys policy responses forms
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared
-    store      the tables: postgres embedded embedded_install migrate columns | users api_keys sessions usage budgets responses feedback
-               learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
+    store      the tables: postgres embedded embedded_install migrate columns | users api_keys sessions usage usage_sums budgets responses
+               feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
     core       errors types settings config jsonbytes sse tokens money value clock ids log tasks
 
 The life of a call (chain.life):
