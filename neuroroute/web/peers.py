@@ -13,16 +13,26 @@ def address(request: web.Request) -> str | None:
 
     X-Forwarded-For is read from its end, as far as those who wrote it are trusted: what stands before that anybody may have made up.
     """
-    peer, trusted = request.remote or None, request.app[SERVICES].settings.trusted_proxies
-    if peer is None or not trusted:
+    peer = request.remote or None
+    if peer is None or not request.app[SERVICES].settings.trusted_proxies:
         return peer
     names = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
-    while (known := _parsed(peer)) is not None and any(known in network for network in trusted):
+    while _trusted(request, peer):
         said = _parsed(names.pop().strip()) if names else None
         if said is None:
             break
         peer = str(said)
     return peer
+
+
+def speaks_for_others(request: web.Request) -> bool:
+    """Whether the peer of the connection is a trusted proxy, whose X-Forwarded-* headers are believed."""
+    return _trusted(request, request.remote or "")
+
+
+def _trusted(request: web.Request, peer: str) -> bool:
+    known = _parsed(peer)
+    return known is not None and any(known in network for network in request.app[SERVICES].settings.trusted_proxies)
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:

@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,6 +25,7 @@ from neuroroute.core.types import Principal
 from neuroroute.limits.rate import Check
 from neuroroute.store.sessions import Sessions
 from neuroroute.web.identity import admit, bearer, caller
+from neuroroute.web.peers import address, speaks_for_others
 from neuroroute.web.sink import HttpSource
 from neuroroute.web.state import DATABASE, SERVICES
 
@@ -93,7 +93,7 @@ async def sign_in(request: web.Request, key: str) -> str:
     """
     s, database = request.app[SERVICES], request.app[DATABASE]
     tried = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:24]
-    checks = (Check("sign-in address", address(request), _PER_ADDRESS), Check("sign-in key", tried, _PER_KEY))
+    checks = (Check("sign-in address", address(request) or "unknown", _PER_ADDRESS), Check("sign-in key", tried, _PER_KEY))
     verdict = s.limiter.try_admit(checks) or await s.limiter.admit(checks)
     if not verdict.admitted:
         raise refusal(verdict)
@@ -175,32 +175,11 @@ def _foreign() -> Forbidden:
     return Forbidden("This form is out of date or from another place: open the page again and send it from there.", param="csrf")
 
 
-def address(request: web.Request) -> str:
-    """Where the client is: the peer, or the last address before our own trusted proxies."""
-    peer = request.remote or "unknown"
-    if _trusted(request, peer):
-        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-            if not (hop := hop.strip()):
-                continue
-            peer = hop[:64]
-            if not _trusted(request, peer):
-                break
-    return peer
-
-
 def is_secure(request: web.Request) -> bool:
     """Whether the browser speaks https: to us, or to a proxy that we trust."""
     if request.secure:
         return True
-    return _trusted(request, request.remote or "") and request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower() == "https"
-
-
-def _trusted(request: web.Request, peer: str) -> bool:
-    proxies = request.app[SERVICES].settings.trusted_proxies
-    try:
-        return bool(proxies) and any(ip_address(peer) in network for network in proxies)
-    except ValueError:
-        return False
+    return speaks_for_others(request) and request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower() == "https"
 
 
 def safe_next(wanted: str | None) -> str:
