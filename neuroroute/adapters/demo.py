@@ -29,6 +29,8 @@ PROVIDER: Final = Provider(
 )
 _CREATED: Final = 1_764_000_000
 _HARD: Final = frozenset({"code", "math", "reasoning"})
+_PLAIN: Final = frozenset({"chat", "translation", "rewriting", "summarization", "extraction", "classification"})
+"""Work that a small model does nearly as well as a large one, so that `balanced` can be seen to save where nothing is lost."""
 _DIMENSIONS: Final = 256
 _MAX_CHOICES: Final = 8
 
@@ -44,8 +46,8 @@ class _Pace:
 _PACES: Final = (_Pace(0.05, 0.003), _Pace(0.12, 0.006), _Pace(0.25, 0.010))
 
 
-def _quality(default: float, hard: float) -> dict[str, float]:
-    return {"default": default} | {label: hard if label in _HARD else default for label in LABELS}
+def _quality(default: float, plain: float, hard: float) -> dict[str, float]:
+    return {"default": default} | {label: hard if label in _HARD else plain if label in _PLAIN else default for label in LABELS}
 
 
 MODELS: Final = (
@@ -57,7 +59,7 @@ MODELS: Final = (
         context_window_tokens=16_384,
         max_output_tokens=4_096,
         abilities=frozenset({"tools", "json_schema"}),
-        quality=_quality(0.55, 0.35),
+        quality=_quality(0.76, 0.946, 0.55),
         created=_CREATED,
     ),
     Model(
@@ -68,7 +70,7 @@ MODELS: Final = (
         context_window_tokens=65_536,
         max_output_tokens=8_192,
         abilities=frozenset({"tools", "json_schema", "vision"}),
-        quality=_quality(0.74, 0.62),
+        quality=_quality(0.88, 0.952, 0.85),
         created=_CREATED,
     ),
     Model(
@@ -79,7 +81,7 @@ MODELS: Final = (
         context_window_tokens=200_000,
         max_output_tokens=32_768,
         abilities=frozenset(ABILITIES),
-        quality=_quality(0.90, 0.88),
+        quality=_quality(0.94, 0.96, 0.93),
         created=_CREATED,
     ),
     Model(

@@ -21,9 +21,9 @@ from neuroroute.store.learned import Cell, Counts
 
 PRIOR_WEIGHT: Final = 50.0
 """What a catalogue's quality is worth in observations. Guess: after as many answers of one kind we believe them as much as the benchmark."""
-TERCILE_EDGE: Final = 0.04
-"""Terciles of difficulty around the label's mean. Measured: thirds of the training corpus, whose spread is 0.08."""
-_MIDDLES: Final = (-0.08, 0.0, 0.08)
+TERCILE_EDGE: Final = 0.02
+"""Terciles of difficulty around the label's mean. Measured: thirds of our own corpus end at -0.02 and +0.01, of its code at -0.02 and +0.04."""
+_MIDDLES: Final = (-0.05, 0.0, 0.05)
 _SHIFTS: Final = tuple(math.exp(STEEPNESS * middle) for middle in _MIDDLES)
 _NAMES: Final = (*LABELS, UNSURE)
 _PLACES: Final = {name: place for place, name in enumerate(_NAMES)}

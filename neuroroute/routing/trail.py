@@ -12,11 +12,10 @@ to ask what `auto` would have done: its needs and bound, beside the row's label,
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
-from neuroroute.core.value import Aim, utilities_of
 from neuroroute.routing.decision import Candidate, Decision
-from neuroroute.routing.strategies import costs_of
 
 VERSION: Final = 1
 MOST_BYTES: Final = 600
@@ -64,7 +63,7 @@ def of(decision: Decision, *, outcome: str = "", exploration: float = 0.0) -> di
         standing = [candidate for candidate in decision.candidates if not candidate.closed]
         chosen = next(candidate for candidate in standing if candidate.target is decision.chosen)
         free = not decision.kept and decision.explored is None
-        others = _not_set_aside(chosen, standing, decision.aim) if free else [one for one in standing if one is not chosen]
+        others = _not_set_aside(chosen, standing) if free else [one for one in standing if one is not chosen]
         trail["candidates"] = [_figures(candidate) for candidate in _with_rivals(chosen, others)]
         if decision.kept:
             trail["kept"] = "tool_loop" if decision.thread.tool_loop else "thread"
@@ -106,7 +105,7 @@ def _figures(candidate: Candidate) -> list[Any]:
     cost = candidate.cost_nanousd
     return [
         candidate.name,
-        float(f"{candidate.quality:.{DIGITS}g}"),
+        round(candidate.quality, DIGITS),
         None if cost is None else float(f"{cost:.{DIGITS}g}"),
         float(f"{candidate.latency_ms:.{DIGITS}g}"),
     ]
@@ -117,12 +116,14 @@ def _with_rivals(chosen: Candidate, others: Sequence[Candidate]) -> list[Candida
     The choice, the best (costs are measured by it), the dearest where a price is not known (it counts as that), then those that no other beats in
     everything, the best first, as space allows.
     """
-    by_quality = sorted(others, key=lambda candidate: (-candidate.quality, _cost(candidate), candidate.latency_ms))
+    by_quality = sorted(others, key=_QUALITY, reverse=True)
     wanted = [*by_quality[:1], *_dearest([chosen, *others])]
     cheapest, quickest = math.inf, math.inf
     for candidate in by_quality:
-        if _cost(candidate) < cheapest or candidate.latency_ms < quickest:
-            cheapest, quickest = min(cheapest, _cost(candidate)), min(quickest, candidate.latency_ms)
+        cost, latency_ms = candidate.cost_nanousd, candidate.latency_ms
+        if latency_ms < quickest or (cost is not None and cost < cheapest):
+            quickest = min(quickest, latency_ms)
+            cheapest = cheapest if cost is None else min(cheapest, cost)
             wanted.append(candidate)
     kept, space = [chosen], MOST_BYTES - _FRAME_BYTES - _FIGURES_BYTES - len(chosen.name.encode())
     for candidate in wanted:
@@ -139,11 +140,13 @@ def _dearest(standing: Sequence[Candidate]) -> list[Candidate]:
     return [max(known, key=_cost)] if known and len(known) < len(standing) else []
 
 
-def _not_set_aside(chosen: Candidate, standing: Sequence[Candidate], aim: Aim) -> list[Candidate]:
+def _not_set_aside(chosen: Candidate, standing: Sequence[Candidate]) -> list[Candidate]:
     """The others without those that the ranking preferred and that were passed over all the same."""
-    utilities, least = utilities_of([one.quality for one in standing], costs_of(standing), [one.latency_ms for one in standing], aim)
-    ranks = {id(one): (one.quality >= least, utility) for one, utility in zip(standing, utilities, strict=True)}
-    return [one for one in standing if one is not chosen and ranks[id(one)] <= ranks[id(chosen)]]
+    admitted, score = chosen.admitted, chosen.score
+    return [one for one in standing if one is not chosen and (one.admitted, one.score) <= (admitted, score)]
+
+
+_QUALITY: Final = attrgetter("quality")
 
 
 def _cost(candidate: Candidate) -> float:
