@@ -10,7 +10,7 @@ IMAGE ?= neuroroute:latest
 SOURCES := neuroroute tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs migrate train eval image clean
+.PHONY: help run test chaos check format bench docs migrate train eval image clean
 
 help: ## show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ run: $(VENV)/.run ## run the gateway from this checkout (ARGS="--port 8080")
 
 test: $(VENV)/.dev ## run all tests, with real servers (ARGS="-k name")
 	$(PY) -m pytest -n auto $(ARGS)
+
+chaos: $(VENV)/.dev ## break gateways under load: kills, outages, drains, limits over workers (about ten minutes)
+	NEUROROUTE_CHAOS=1 $(PY) -m pytest -s tests/chaos $(ARGS)
 
 check: $(VENV)/.dev ## lint, format, types, floors, rules, docs
 	$(VENV)/bin/ruff check $(SOURCES)

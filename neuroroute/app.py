@@ -73,6 +73,8 @@ RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
 JOURNAL_FOLDER: Final = "journal"
 LIMITS_FOLDER: Final = "limits"
+NEIGHBOUR_WAIT_S: Final = 0.25
+"""A worker that keeps the limits for its neighbours may be busy with a call; unlike a store of its own, that is hardly ever an outage."""
 CACHE_CHANNEL: Final = "neuroroute_cache"
 if TYPE_CHECKING:
     from neuroroute.store.kv_redis import RedisKV
@@ -104,7 +106,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     redis = _redis(settings)
     home = data_dir or settings.neuroroute_data_dir
     journal = Journal(home / JOURNAL_FOLDER)
-    neighbours = Neighbours(home / LIMITS_FOLDER) if redis is None and settings.workers > 1 else None
+    neighbours = Neighbours(home / LIMITS_FOLDER, timeout_s=NEIGHBOUR_WAIT_S) if redis is None and settings.workers > 1 else None
     services = _services(settings, offer, database, redis, home, worker, journal, neighbours)
 
     async def reload() -> bool:
@@ -262,8 +264,10 @@ def _services(
     journal: Journal,
     neighbours: Neighbours | None,
 ) -> Services:
-    store = redis or neighbours
-    limiter = Limiter(Leases(store, holders=settings.workers) if store is not None else None)
+    leases = Leases(redis, holders=settings.workers) if redis is not None else None
+    if neighbours is not None:
+        leases = Leases(neighbours, holders=settings.workers, wait_s=NEIGHBOUR_WAIT_S)
+    limiter = Limiter(leases)
     metrics_of = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
     metrics = Metrics(enabled=settings.enable_metrics, sample_rate=settings.metrics_sample_rate, shared=metrics_of)
     budgets = Budgets(

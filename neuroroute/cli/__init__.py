@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from neuroroute import __version__
-from neuroroute.cli import config, keys, launch, migrate, models, refit, replay, route, usage, users
+from neuroroute.cli import config, journal, keys, launch, migrate, models, refit, replay, route, usage, users
 from neuroroute.cli.out import Fault, faults, load
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(users.app, name="users")
 app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.add_typer(migrate.app, name="migrate")
+app.add_typer(journal.app, name="journal")
 
 
 @app.callback(invoke_without_command=True)

@@ -36,9 +36,12 @@ _CHUNK: Final = 100
 
 
 class Leases:
-    """The shares of one process. holders: how many processes share the limits, as far as is known before the store answers."""
+    """
+    The shares of one process. holders: how many processes share the limits at least; those that have just started are not known to the store.
+    wait_s: the longest that a call waits for the store.
+    """
 
-    def __init__(self, store: Scripts, *, holders: int = 1) -> None:
+    def __init__(self, store: Scripts, *, holders: int = 1, wait_s: float = WAIT_S) -> None:
         self._store = store
         self._holder = new_id("wrk")
         self._lacking: dict[str, Share] = {}
@@ -47,7 +50,8 @@ class Leases:
         self._asking = False
         self._marker = 0
         self.shares: dict[str, Share] = {}
-        self.holders = holders
+        self.holders = self._least_holders = holders
+        self.wait_s = wait_s
         self.away = False
         self.contact_s: float | None = None  # monotonic, of the last answer
         self.trips = 0
@@ -63,7 +67,7 @@ class Leases:
             self._asking = True
             spawn(self._fetch(), name="limits-leases")
 
-    async def wait(self, most_s: float = WAIT_S) -> None:
+    async def wait(self, most_s: float) -> None:
         """Returns when what was asked until now is answered, or after `most_s`."""
         if self._turn is None:
             self._turn = asyncio.get_running_loop().create_future()
@@ -123,7 +127,7 @@ class Leases:
         self.trips += 1
         answer = await self._store.run(LEASE_SCRIPT, [_TAG + "marker", _TAG + "holders", *[_TAG + name for name in shares]], args)
         now_s = monotonic_s()
-        self.contact_s, self.holders = now_s, max(answer[1], 1)
+        self.contact_s, self.holders = now_s, max(answer[1], self._least_holders)
         for place, (share, (spent, keep)) in enumerate(zip(shares.values(), told, strict=True)):
             bucket, extra, used, pause_ms = answer[2 + 4 * place : 6 + 4 * place]
             share.spent -= spent

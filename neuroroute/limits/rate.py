@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from neuroroute.core.clock import monotonic_s
-from neuroroute.limits.leases import WAIT_S, Leases
+from neuroroute.limits.leases import Leases
 from neuroroute.limits.share import Share
 from neuroroute.limits.window import Run, SlidingWindow
 
@@ -131,11 +131,11 @@ class Limiter:
         return self._admit_leased(self.leases, checks, tokens, monotonic_s(), ask=False)
 
     async def admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict:
-        """The same with the right to ask the common store, for at most 50 ms."""
+        """The same with the right to ask the common store, for at most its `wait_s`."""
         leases = self.leases
         if leases is None:
             return self._admit(checks, tokens, monotonic_s())
-        until_s = monotonic_s() + WAIT_S
+        until_s = monotonic_s() + leases.wait_s
         while (now_s := monotonic_s()) < until_s and not leases.away:
             verdict = self._admit_leased(leases, checks, tokens, now_s, ask=True)
             if verdict is not None:
