@@ -165,7 +165,7 @@ def _entries(
     by_key: dict[str, Entry] = {}
     claimed: set[tuple[str, str]] = set()
 
-    def add(target: Target, fact: Fact | None, auto: bool, source: str) -> None:
+    def add(target: Target, fact: Fact | None, auto: bool, source: str, *, listed: bool = True) -> None:
         model = target.model
         key = target.name
         claimed.add((target.provider.name, model.upstream_model))
@@ -173,7 +173,9 @@ def _entries(
             return
         name = model.name if model.name not in by_name else key
         entry = Entry(target, name, auto, fact is not None or bool(model.abilities), source, _card(target))
-        by_name[name] = by_key[key] = entry
+        by_key[key] = entry
+        if listed:
+            by_name[name] = entry
 
     for spec in declared:
         if spec.provider not in providers:
@@ -188,20 +190,18 @@ def _entries(
         add(Target(providers[spec.provider], model), fact, True, "declared" if spec.quality else _source(fact))
     for provider in providers.values():
         found = discovered.get(provider.name)
+        facts_of = {model.upstream_model: known.get(model.upstream_model) for model in found or ()}
+        # A hosted provider lists much that nobody wants chosen unasked; one whose list holds nothing known is somebody else's server.
+        hosted = bool(known.of_provider(provider.name)) and any(fact and fact.auto for fact in facts_of.values())
         for model in found or ():
             if (provider.name, model.upstream_model) not in claimed:
-                fact = known.get(model.upstream_model)
-                offered = bool(known.of_provider(provider.name))
-                add(
-                    Target(provider, _served(model, provider, fact, known)),
-                    fact,
-                    fact.auto if fact and offered else not offered,
-                    _source(fact),
-                )
-        if not found and provider.api_key:
+                fact = facts_of[model.upstream_model]
+                auto = bool(fact and fact.auto) if hosted else True
+                add(Target(provider, _served(model, provider, fact, known)), fact, auto, _source(fact))
+        if provider.api_key:  # what it is known to offer; where it listed its models and these not, who names one may still be right
             for fact in known.of_provider(provider.name):
                 if (provider.name, fact.model.name) not in claimed:
-                    add(Target(provider, fact.model), fact, fact.auto, _source(fact))
+                    add(Target(provider, fact.model), fact, fact.auto and not found, _source(fact), listed=not found)
     return by_name, by_key
 
 

@@ -110,8 +110,11 @@ class Catalog:
         raise self._unknown(name, allowed_models)
 
     def entry(self, name: str) -> Entry | None:
-        """A model by its public name or as provider/model."""
-        return self.entries.get(name) or self._by_key.get(name)
+        """A model by its public name or as provider/model; also one that its provider is known for and did not list."""
+        found = self.entries.get(name) or self._by_key.get(name)
+        if found is None and "/" not in name:
+            found = next((entry for provider in self.providers if (entry := self._by_key.get(f"{provider}/{name}"))), None)
+        return found
 
     def of_name(self, name: str) -> Entry | None:
         """By `Target.name` alone."""
