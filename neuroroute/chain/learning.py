@@ -78,6 +78,7 @@ class Learning:
         self._waiting: dict[Cell, Counts] = {}
         self._asked: OrderedDict[bytes, _Asked] = OrderedDict()
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._stale = True
 
     def settled(self, call: Call, router: Router) -> dict[str, Any] | None:
@@ -177,14 +178,15 @@ class Learning:
         self._wake.set()
 
     async def flush(self) -> None:
-        """Raises: DatabaseAway: then all waits for the next time."""
-        waiting, self._waiting = self._waiting, {}
-        try:
-            await self._learned.add(waiting)
-        except BaseException:
-            for cell, counts in waiting.items():
-                self.add(cell, counts)
-            raise
+        """All that was added before is in the table then. Raises: DatabaseAway: then all waits for the next time."""
+        async with self._writing:
+            waiting, self._waiting = self._waiting, {}
+            try:
+                await self._learned.add(waiting)
+            except BaseException:
+                for cell, counts in waiting.items():
+                    self.add(cell, counts)
+                raise
 
     async def renew(self) -> None:
         """Take over what all processes learned. Raises: DatabaseAway"""

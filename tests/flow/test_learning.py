@@ -8,6 +8,7 @@ import pytest
 from neuroroute.core.config import LearningConfig
 from neuroroute.store.feedback import Feedback
 from neuroroute.store.learned import Cell, Counts, Learned
+from neuroroute.store.postgres import DatabaseAway
 from tests.support import fakes
 from tests.support.gateway import Gateway, gateway, model, provider
 from tests.support.upstream import Upstream, whole
@@ -236,3 +237,13 @@ async def test_two_workers_learn_together(database_url: str) -> None:
                 break
             await asyncio.sleep(0.02)
         assert two.services.learning.posteriors.version == version.version, "told of it at once"
+
+
+async def test_a_database_that_is_away_costs_no_call_and_no_shutdown(database_url: str) -> None:
+    """Counts wait; at the end they are given up, and the worker stops all the same."""
+    async with Upstream(fakes.openai) as up:
+        async with gateway("postgresql://nobody@127.0.0.1:1/none", two_models(up), admin=False) as gw:
+            gw.services.learning.add(Cell("p/small", "code", 1), Counts(1.0, 0.0))
+            with pytest.raises(DatabaseAway):
+                await gw.services.learning.flush()
+        assert gw.services.learning.posteriors.version == 0
