@@ -6,6 +6,7 @@ other, and close it in the reverse order. A database or a Redis that is away del
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -190,6 +191,10 @@ async def _keys(app: web.Application) -> AsyncIterator[None]:
 async def _background(app: web.Application) -> AsyncIterator[None]:
     s, journal, neighbours = app[SERVICES], app[JOURNAL], app[NEIGHBOURS]
     await asyncio.to_thread(journal.start)
+    if (leases := s.limiter.leases) is not None:  # who shares the limits, before the first call needs to know
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await leases.beat()
     end = _shared_drops(app) if app[REDIS] is None else None
     tasks = Tasks()
     for name, work in app[JOBS].items():

@@ -142,7 +142,11 @@ class dispatch:
         if queues := s.queues.of(target.provider.name, target.name):
             await self._line_up(target, queues)
         began_s = monotonic_s()
-        attempt = self._attempt = s.health.admit(target.name, began_s)
+        try:
+            attempt = self._attempt = s.health.admit(target.name, began_s)
+        except Unavailable:
+            self._close(0)
+            raise
         call.target = target
         try:
             translator = translator_for(call.client.dialect, target)

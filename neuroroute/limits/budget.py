@@ -29,7 +29,7 @@ _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 HOLD_TTL_S: Final = 20.0
 """What a killed process held is free after this: later than its journal was taken over, so that what it spent is on the books by then."""
 BEAT_S: Final = 1.0
-CONTACT_S: Final = 0.15
+CONTACT_S: Final = 0.2
 """The longest that a call waits for the books; then they count as away."""
 CALL_IN_S: Final = 0.03
 CALLS_IN: Final = 3
@@ -233,7 +233,7 @@ class Budgets:
         if not self._asking:
             self._asking = True
             spawn(self._serve_lacking(), name="budgets-leases")
-        await asyncio.wait((answered,), timeout=2 * CONTACT_S)
+        await asyncio.wait((answered,), timeout=CONTACT_S + 0.03)
 
     async def _serve_lacking(self) -> None:
         try:
