@@ -154,7 +154,7 @@ async def test_bytes_that_nobody_asked_for_reach_nobody(transport: Transport, ex
     async with Wire(serve) as wire:
         for _ in range(2):
             assert await post(transport, wire.url) == (200, b"ok")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.4)  # long enough on a busy machine: bytes that come after the next request are its answer
         assert wire.connections == 2
 
 
@@ -368,7 +368,7 @@ async def test_a_provider_that_does_not_take_the_request(transport: Transport, i
         with pytest.raises(UpstreamTimeout):
             async with transport.open(UpstreamRequest(wire.url, {}, body), Timeouts(first_byte_s=0.4), Reservation(0)):
                 pass
-        assert 0.35 < time.monotonic() - began < 1.2
+        assert 0.35 < time.monotonic() - began < 4.0  # far from the 5 s of the provider, also on a busy machine
 
 
 async def test_a_provider_that_takes_the_request_slowly_is_waited_for(transport: Transport) -> None:

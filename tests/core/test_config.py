@@ -133,7 +133,8 @@ routing:
 alerts: {}
 """
     assert faults_of(text) == [
-        "gateway.yaml:1:1: provider: not known; did you mean providers? allowed are alerts, aliases, cache, models, providers, routing",
+        "gateway.yaml:1:1: provider: not known; did you mean providers? allowed are alerts, aliases, budgets, cache, limits, models, "
+        "providers, routing",
         "gateway.yaml:3:7: providers.a.protocol: one of openai, anthropic, demo is expected",
         "gateway.yaml:3:24: providers.a.base_url: a URL that begins with http:// or https:// is expected",
         "gateway.yaml:3:54: providers.a.timeouts.connect: not known; did you mean connect_s? allowed are connect_s, first_byte_s, idle_s, total_s",
@@ -239,7 +240,7 @@ def test_a_check_of_the_caller_gets_its_place_too():
 
 def test_the_schema_is_json_and_knows_every_section():
     schema = json.loads(json.dumps(json_schema()))
-    assert set(schema["properties"]) == {"providers", "models", "aliases", "routing", "cache", "alerts"}
+    assert set(schema["properties"]) == {"providers", "models", "aliases", "routing", "cache", "alerts", "limits", "budgets"}
 
 
 def test_a_file_that_is_not_there(tmp_path):
