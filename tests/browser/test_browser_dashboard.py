@@ -96,7 +96,8 @@ async def test_a_key_is_made_used_and_its_call_seen(database_url):
         await page.get_by_role("button", name="Create key").click()
         key = await page.get_by_label("New key").input_value()
         assert re.fullmatch(r"nr_[0-9A-Za-z]{49}", key)
-        answer = await gw.openai(key).chat.completions.create(model="auto", messages=[{"role": "user", "content": "What is 2 + 2?"}])
+        async with gw.openai(key) as client:
+            answer = await client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "What is 2 + 2?"}])
         await gw.rows(1)
         await page.get_by_role("link", name="Requests", exact=True).click()
         assert answer.model in await page.inner_text("table")
