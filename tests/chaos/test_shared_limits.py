@@ -21,7 +21,7 @@ async def many(load: Load, count: int, first: int = 1, at_once: int = 40) -> Non
         await asyncio.gather(*(load.call(session, n) for n in range(first, first + count)))
 
 
-@pytest.mark.parametrize("store", ["redis", "neighbours"])
+@pytest.mark.parametrize("store", ["redis", "neighbours"] if FULL else ["neighbours"])
 async def test_all_workers_together_keep_a_limit(tmp_path: Path, database_url: str, redis_url: str, store: str) -> None:
     async with Upstream(answering(delay_s=0.0)) as up:
         settings = {
