@@ -133,8 +133,10 @@ routing:
 alerts: {}
 """
     assert faults_of(text) == [
-        ("gateway.yaml:1:1: provider: not known; did you mean providers? allowed are alerts, aliases, budgets, cache, limits, models, "
-        "providers, routing"),
+        (
+            "gateway.yaml:1:1: provider: not known; did you mean providers? allowed are alerts, aliases, budgets, cache, limits, models, "
+            "providers, routing"
+        ),
         "gateway.yaml:3:7: providers.a.protocol: one of openai, anthropic, demo is expected",
         "gateway.yaml:3:24: providers.a.base_url: a URL that begins with http:// or https:// is expected",
         "gateway.yaml:3:54: providers.a.timeouts.connect: not known; did you mean connect_s? allowed are connect_s, first_byte_s, idle_s, total_s",
