@@ -37,7 +37,7 @@ async def test_a_stream_is_followed_live_at_another_worker_and_goes_on_for_it(da
         gateway(database_url, one(up), redis_url=redis_url) as gw,
         gateway(database_url, one(up), redis_url=redis_url) as other,
     ):
-        up.will(sse(FIRST, *[piece for _ in range(30) for piece in (MORE, 0.05)], LAST, USED))
+        up.will(sse(FIRST, *[piece for _ in range(80) for piece in (MORE, 0.05)], LAST, USED))
         leader = asyncio.ensure_future(read(gw, stream=True))
         await up.arrived()
         async with other.chat(stream=True) as response:
@@ -47,7 +47,7 @@ async def test_a_stream_is_followed_live_at_another_worker_and_goes_on_for_it(da
             leader.cancel()
             body = head + await response.read()
             assert asyncio.get_running_loop().time() - began_s > 0.5
-        assert text_of(body).count(" there") == 30 and body.endswith(b"data: [DONE]\n\n") and len(up.seen) == 1
+        assert text_of(body).count(" there") == 80 and body.endswith(b"data: [DONE]\n\n") and len(up.seen) == 1
         assert not up.seen[0].gone.is_set()
 
 
