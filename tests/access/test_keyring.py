@@ -363,6 +363,6 @@ async def test_many_keys_do_not_hold_up_the_loop(database: Database, ada: User) 
     watching.cancel()
     try:
         assert len(keyring) == 5000
-        assert longest < 0.6, longest  # reading them in one piece takes seconds
+        assert longest < 0.6, longest
     finally:
         await keyring.close()
