@@ -100,3 +100,16 @@ async def test_errors_are_in_the_sdks_own_classes(database_url: str) -> None:
             with pytest.raises(openai.AuthenticationError):
                 await client.chat.completions.create(model="auto", messages=HELLO)
         assert not up.seen
+
+
+async def test_a_silent_stream_is_kept_alive_by_comments_alone(database_url: str) -> None:
+    config = {"models": {"m": model("p")}}
+    async with (
+        Upstream() as up,
+        gateway(database_url, {"providers": {"p": provider(up.base_url)}, **config}, keepalive_comment_s=0.2) as gw,
+    ):
+        up.will(sse(piece("Hel"), 1.0, piece("lo"), piece(finish="stop")))
+        async with gw.chat(stream=True) as response:
+            events = (await response.text()).split("\n\n")
+        assert events.count(": ping") >= 2 and events.index(": ping") == 1 and events[-2] == "data: [DONE]"
+        assert [event[:5] for event in events if event and event != ": ping"] == ["data:"] * 4
