@@ -1,12 +1,11 @@
 """
 Single flight: identical calls that run at the same time share one call upstream.
 
-The first of them leads. Its life runs in a task of its own, so that it goes on for those who joined when its client leaves; with nobody left it
-is cancelled. Who joins gets what came so far at once, and then each piece as it comes. Identical means: the same key of the cache.
+The first of them leads. When its client leaves it goes on for those who joined (see `Sink.stay`); with nobody left it is cancelled. Who joins gets what came so far at once, and then each piece as it comes. Identical means: the same key of the cache.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from neuroroute.caching.responses import Entry
@@ -14,7 +13,7 @@ from neuroroute.core.errors import ClientGone, NeuroRouteError, Unavailable, Ups
 from neuroroute.core.types import Target
 
 if TYPE_CHECKING:
-    from neuroroute.chain.life import Sink
+    from neuroroute.chain.answer import Sink
 
 ALONE_BYTES: Final = 4 << 20
 """A longer stream that nobody joined yet takes nobody in any more, and is not kept: one answer must not push out thousands."""
@@ -65,7 +64,7 @@ class Flight:
         self.over = False
         self.passengers = 0  # who joined and is still here
         self.leader_left = False  # its client does not read on
-        self.task: asyncio.Task[None] | None = None
+        self.task = asyncio.current_task()  # the leader's
         self._waiting: list[asyncio.Future[None]] = []
         self._landed: asyncio.Event | None = None
 
@@ -182,6 +181,9 @@ class Lead:
 
     def abort(self) -> None:
         self._sink.abort()
+
+    def stay(self, left: Callable[[], None]) -> None:
+        self._sink.stay(left)
 
     def _lose(self) -> None:
         self.gone = True

@@ -7,6 +7,7 @@ the answer. The others read it every LOOK_S. A value that vanishes frees who wai
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -97,11 +98,21 @@ class SharedFlights:
             if not flight.passengers:
                 return True
 
-    async def hold(self, key: bytes, flight: Flight) -> None:
-        """The client of the leader is gone: as long as other workers listen, they count as one who joined."""
-        if await self._is_heard(key):
-            flight.passengers += 1
-            spawn(self._hold(key, flight), name="flight that other workers hear")
+    @property
+    def are_shared(self) -> bool:
+        return self._store is not None
+
+    def leave(self, key: bytes, flight: Flight) -> Callable[[], None]:
+        """What is to be done when the client of the leader is gone: the call goes on for those who joined, here or at other workers."""
+
+        def left() -> None:
+            flight.leader_left = True
+            if self._store is None:
+                self._flights.left(key, flight)
+            else:
+                spawn(self._hold(key, flight), name="flight whose leader left")
+
+        return left
 
     async def _publish(self, key: bytes, name: str, flight: Flight, store: Store) -> None:
         published, landed = 0, flight.landed()
@@ -167,6 +178,8 @@ class SharedFlights:
             self._flights.land(key, flight, error)
 
     async def _hold(self, key: bytes, flight: Flight) -> None:
+        """As long as other workers listen, they count as one who joined."""
+        flight.passengers += 1
         try:
             while not flight.over and await self._is_heard(key):  # noqa: ASYNC110 - what is waited for happens elsewhere
                 await asyncio.sleep(_HEARD_S / 2)

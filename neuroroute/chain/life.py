@@ -12,19 +12,16 @@ failure is told inside the stream. *Settle* runs once on every path and is a pla
 """
 
 import asyncio
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from neuroroute.caching.responses import Entry
-from neuroroute.chain import cache, replies, stored
+from neuroroute.chain import cache
+from neuroroute.chain.answer import Sink, decide, follow, refuse, relay, replay, whole
 from neuroroute.chain.auth import auth
 from neuroroute.chain.call import Call
-from neuroroute.chain.classify import classify
-from neuroroute.chain.dispatch import Streaming, dispatch
+from neuroroute.chain.dispatch import dispatch
 from neuroroute.chain.flight import Flight, Lead, Telling
 from neuroroute.chain.parse import parse
-from neuroroute.chain.plan import plan, plan_pass
 from neuroroute.chain.rate_limit import rate_limit
 from neuroroute.chain.reserve import reserve
 from neuroroute.chain.services import Services
@@ -33,17 +30,7 @@ from neuroroute.chain.tapes import Tape
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError, StreamCut
 from neuroroute.core.tasks import spawn
-from neuroroute.core.types import Dialect, Reply
-
-
-class Sink(Protocol):
-    """Where the answer goes. `whole` and `start` are called at most once, and not both."""
-
-    def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None: ...
-    async def start(self, headers: Mapping[str, str], status: int = 200) -> None: ...
-    async def write(self, chunk: bytes) -> None: ...
-    async def end(self) -> None: ...
-    def abort(self) -> None: ...
+from neuroroute.core.types import Reply
 
 
 async def live(call: Call, sink: Sink, s: Services) -> None:
@@ -72,7 +59,7 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
     kept = await cache.find(call, s)
     call.lap("cache")
     if kept is not None:
-        await _replay(call, kept, sink, s)
+        await replay(call, kept, sink, s)
     elif cache.may_share(call):
         await _share(call, sink, s, ending)
     else:
@@ -81,15 +68,15 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
 
 async def _fetch(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
     """Nobody has the answer: a provider is asked."""
-    _decide(call, s)
+    decide(call, s)
     await reserve(call, s)
     async with dispatch(call, s) as answer:
         call.lap("model_generation")
         if isinstance(answer, Reply):
-            await _whole(call, answer, sink, s)
+            await whole(call, answer, sink, s)
         else:
             ending.stream = answer
-            await _relay(call, answer, sink, s)
+            await relay(call, answer, sink, s)
 
 
 async def _share(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
@@ -99,37 +86,13 @@ async def _share(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
         flight = s.flights.find(call.cache_key)
         if flight is None:
             flight = s.flights.open(call.cache_key)
-            if await s.shared_flights.leads(call.cache_key, flight, call.catalog):
-                ending.handed_over = True
-                await _lead(call, flight, sink, s)
+            if not s.shared_flights.are_shared or await s.shared_flights.leads(call.cache_key, flight, call.catalog):
+                call.flight = flight
+                sink.stay(s.shared_flights.leave(call.cache_key, flight))
+                await _fetch(call, Lead(flight, sink), s, ending)
                 return
         if await _join(call, flight, sink, s, ending):
             return
-
-
-async def _lead(call: Call, flight: Flight, sink: Sink, s: Services) -> None:
-    """Others may join this call, so it lives in a task of its own: when its client leaves it goes on for them."""
-    assert call.cache_key is not None
-    call.flight = flight
-    task = flight.task = spawn(_fly(call, flight, sink, s), name="call that others may join")
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        flight.leader_left = True
-        await s.shared_flights.hold(call.cache_key, flight)
-        if s.flights.left(call.cache_key, flight):
-            await asyncio.wait([task])  # until it is on the books
-        raise
-
-
-async def _fly(call: Call, flight: Flight, sink: Sink, s: Services) -> None:
-    assert call.cache_key is not None
-    try:
-        lead = Lead(flight, sink)
-        async with _Ending(call, lead, s) as ending:
-            await _fetch(call, lead, s, ending)
-    finally:
-        s.flights.land(call.cache_key, flight, call.error)
 
 
 async def _join(call: Call, flight: Flight, sink: Sink, s: Services, ending: "_Ending") -> bool:
@@ -150,36 +113,13 @@ async def _join(call: Call, flight: Flight, sink: Sink, s: Services, ending: "_E
         call.cache_state, call.first_byte_s = "joined", monotonic_s()
         if call.stream and flight.stream is not None:
             ending.stream = flight.stream
-            await _follow(call, flight, flight.stream, sink, s)
+            await follow(call, flight, flight.stream, sink, s)
         else:
-            await _replay(call, cache.joined(call, flight), sink, s)
+            await replay(call, cache.joined(call, flight), sink, s)
         return True
     finally:
         flight.passengers -= 1
         s.flights.left(call.cache_key, flight)
-
-
-async def _follow(call: Call, flight: Flight, stream: Telling, sink: Sink, s: Services) -> None:
-    """A stream that another call leads. Its end is the call's own: the usage event and the decision only where they were asked for."""
-    call.target = flight.target
-    if call.steering.explain:
-        _decide(call, s)
-    await sink.start(replies.stream_headers(call, stream.headers), stream.status)
-    call.committed = True
-    seen = sent_bytes = 0
-    while seen < len(flight.pieces) or not (flight.entry or flight.over):
-        if seen == len(flight.pieces):
-            await flight.news()
-            continue
-        chunk = b"".join(flight.pieces[seen:])
-        seen = len(flight.pieces)
-        sent_bytes += len(chunk)
-        await sink.write(chunk)
-    entry = cache.joined(call, flight)
-    settle(call, s)
-    if rest := replies.last_chunk(call, entry.rest(sent_bytes, usage=cache.wants_usage(call)), s):
-        await sink.write(rest)
-    await sink.end()
 
 
 def _on_its_own(call: Call, s: Services) -> Tape:
@@ -248,77 +188,11 @@ class _Ending:
                 call.error = InternalError(f"Something went wrong here; it is on record as {call.request_id}.")
                 self._s.log.error("bug while serving %s", call.request_id, exc_info=error)
             if call.error is not None and not isinstance(call.error, ClientGone):
-                await _refuse(call, call.error, self._sink, self.stream)
+                await refuse(call, call.error, self._sink, self.stream)
         finally:
             settle(call, self._s)
+            if call.flight is not None and call.cache_key is not None:
+                self._s.flights.land(call.cache_key, call.flight, call.error)
         return isinstance(error, Exception)
 
 
-def _decide(call: Call, s: Services) -> None:
-    if call.dialect is Dialect.PASS:
-        plan_pass(call, s)
-        return
-    classify(call, s)
-    call.lap("classification")
-    plan(call, s)
-    call.lap("routing")
-
-
-async def _whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
-    """The books are closed before the answer leaves, so that no client can hold an unbilled one."""
-    call.answer = reply.body
-    settle(call, s)
-    cache.keep(call, reply, s)
-    await stored.keep(call, reply.body, s)
-    sink.whole(reply.status, replies.with_explanation(call, reply, s), replies.whole_headers(call, reply))
-
-
-async def _relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None:
-    """Every piece goes on as it comes; here too the books are closed before the last one leaves."""
-    await sink.start(replies.stream_headers(call, stream.headers), stream.status)
-    call.committed, call.answer = True, stream.text
-    recording = cache.Recording(call, stream, s)
-    held = b""  # what waits for the explanation
-    chunk = stream.first
-    while not stream.done:
-        recording.add(chunk)
-        if held or (b'"usage":{' in chunk and replies.explains(call)):
-            held += chunk
-        else:
-            await sink.write(chunk)
-        chunk = await stream.next()
-    settle(call, s)
-    recording.keep(chunk)
-    await stored.keep(call, stream.answer or stream.first, s)
-    if rest := replies.last_chunk(call, held + chunk, s):
-        await sink.write(rest)
-    await sink.end()
-
-
-async def _replay(call: Call, kept: Entry, sink: Sink, s: Services) -> None:
-    """An answer that is there already goes out: same ids, same usage; with today's decision where the call wants to see it."""
-    if call.steering.explain:
-        _decide(call, s)
-    settle(call, s)
-    if not kept.stream:
-        reply = Reply(kept.body, call.usage, kept.status, {"content-type": kept.content_type})
-        sink.whole(reply.status, replies.with_explanation(call, reply, s), replies.whole_headers(call, reply))
-        return
-    await sink.start(replies.stream_headers(call))
-    call.committed = True
-    await sink.write(replies.last_chunk(call, kept.rest(usage=cache.wants_usage(call)), s))
-    await sink.end()
-
-
-async def _refuse(call: Call, error: NeuroRouteError, sink: Sink, stream: Telling | None) -> None:
-    if not call.committed:
-        sink.whole(error.status, replies.error_body(call, error), replies.error_headers(call, error))
-    elif stream is not None:
-        try:
-            if event := stream.failure(error):
-                await sink.write(event)
-                await sink.end()
-            else:
-                sink.abort()  # a clean end would pass for a whole answer
-        except ClientGone:
-            pass  # the failure is on record already; there is no one left to tell

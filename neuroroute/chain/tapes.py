@@ -8,7 +8,7 @@ worker or replica; without it, to the process that runs the call.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from neuroroute.core import jsonbytes
@@ -43,6 +43,7 @@ class Tape:
         self.began, self.done, self.broken = False, False, False
         self.ended_s = 0.0
         self.running: asyncio.Task[None] | None = None
+        self._left: Callable[[], None] | None = None
         self._rest = b""
         self._news = asyncio.Condition()
 
@@ -78,6 +79,16 @@ class Tape:
 
     def abort(self) -> None:
         self.broken = True
+
+    def stay(self, left: Callable[[], None]) -> None:
+        self._left = left
+
+    def stop(self) -> None:
+        """Nobody will come back: the call ends, unless others joined it."""
+        if self._left is not None:
+            self._left()
+        elif self.running is not None:
+            self.running.cancel()
 
     def finish(self) -> None:
         """Nothing more follows."""

@@ -4,7 +4,7 @@ POST /prompt: one question, one answer, and everything that was decided on the w
 A prompt becomes a chat call and lives the same life; only its sink is another one.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,7 +17,7 @@ from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest
 from neuroroute.core.types import Dialect
 from neuroroute.web.inference import opened
-from neuroroute.web.sink import HttpSource
+from neuroroute.web.sink import HttpSink, HttpSource
 from neuroroute.web.state import LIFECYCLE, SERVICES
 
 _OWN: Final = frozenset({"prompt", "model_id", "policy", "system", "cache"})
@@ -26,14 +26,15 @@ _OWN: Final = frozenset({"prompt", "model_id", "policy", "system", "cache"})
 async def prompt(request: web.Request) -> web.Response:
     """Answers with the response, the model, tokens, cost, classification and the time of each stage."""
     s, lifecycle = request.app[SERVICES], request.app[LIFECYCLE]
-    call, _ = opened(request, Dialect.CHAT, "/chat/completions", group="prompt")
+    call, edge = opened(request, Dialect.CHAT, "/chat/completions", group="prompt")
     call.source = _PromptSource(call.source)
-    sink = _Kept()
+    sink = _Kept(edge)
     lifecycle.live_calls += 1
     try:
         await live(call, sink, s)
     finally:
         lifecycle.live_calls -= 1
+        edge.close()
     if sink.status < 400 and call.classification is None:  # answered from the cache, before it was classified
         read(call, s)
     body = sink.body if sink.status >= 400 else jsonbytes.dumps(_answer(call, sink.body))
@@ -84,9 +85,10 @@ def _chat_body(raw: bytes) -> dict[str, Any]:
 
 
 class _Kept:
-    """A sink that keeps the whole answer."""
+    """A sink that keeps the whole answer. edge: where the client is."""
 
-    def __init__(self) -> None:
+    def __init__(self, edge: HttpSink) -> None:
+        self._edge = edge
         self.status, self.body = 500, b""
         self.headers: Mapping[str, str] = {}
 
@@ -104,6 +106,9 @@ class _Kept:
 
     def abort(self) -> None:
         raise AssertionError("a prompt is never streamed")
+
+    def stay(self, left: Callable[[], None]) -> None:
+        self._edge.stay(left)
 
 
 def _answer(call: Call, body: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ The server's edge: aiohttp's connection handler with what it lacks.
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from aiohttp import web, web_response
@@ -42,13 +42,15 @@ web_response.SERVER_SOFTWARE = ""  # type: ignore[attr-defined]  # the default o
 class EdgeHandler(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_body", "_edge", "_head_timer", "_reader_timer")
+    __slots__ = ("_body", "_edge", "_head_timer", "_reader_timer", "on_leave")
 
     def __init__(self, edge: "EdgeServer", **options: Any) -> None:
         super().__init__(edge, **options)
         self._edge = edge
         self._head_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None  # runs while the socket takes no more
+        self.on_leave: Callable[[], None] | None = None
+        """Told when the client leaves; then the handler is not cancelled."""
         self._body: StreamReader | None = None  # of the last request whose head is complete
 
     @property
@@ -63,7 +65,13 @@ class EdgeHandler(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._head_came()
         self._reader_took()
+        if (left := self.on_leave) is None:
+            super().connection_lost(exc)
+            return
+        self.on_leave = None
+        self._task_handler = None  # what is not known can not be cancelled
         super().connection_lost(exc)
+        left()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -7,7 +7,7 @@ client's connection is mapped by itself.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, ClientGone, SlowBody, TooLarge
+from neuroroute.web.server import EdgeHandler
 from neuroroute.web.whole import MOST_BYTES, Whole
 
 _COMMENT: Final = b": ping\n\n"
@@ -184,9 +185,18 @@ class HttpSink:
         if self._request.transport is not None:
             self._request.transport.abort()
 
+    def stay(self, left: Callable[[], None]) -> None:
+        """From now on a client that leaves does not end the call: `left` is told instead."""
+        protocol = self._request.protocol
+        if isinstance(protocol, EdgeHandler):
+            protocol.on_leave = left
+
     def close(self) -> None:
         """The call is over, whatever became of it."""
         self._keep_alive.open.discard(self)
+        protocol = self._request.protocol
+        if isinstance(protocol, EdgeHandler):
+            protocol.on_leave = None
 
     async def end(self) -> None:
         """The stream is complete. Raises ClientGone."""

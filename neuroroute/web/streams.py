@@ -27,6 +27,5 @@ async def stop(request: web.Request) -> web.Response:
     """DELETE /v1/streams/{id}: nobody will come back; the provider is asked to stop."""
     principal = await caller(request)
     tape = await request.app[SERVICES].tapes.find(request.match_info["id"], principal.user_id)
-    if tape.running is not None:
-        tape.running.cancel()
+    tape.stop()
     return answer({"id": tape.request_id, "object": "stream.deleted", "deleted": True})

@@ -139,7 +139,7 @@ async def test_only_one_takes_over(ledger: Ledger[UsageRecord], journal: Journal
 
 async def test_a_record_that_can_not_be_stored_is_kept_for_a_person(journal: Journal, database: Database, tmp_path: Path) -> None:
     ledger: Ledger[UsageRecord] = Ledger(Usage(database).insert_many, journal=journal, codec=USAGE)
-    bad = record(created_at="yesterday")
+    bad = record(created_at="some day")
     ledger.settle(bad)
     ledger.settle(record())
     assert await ledger.close() == 0

@@ -76,7 +76,7 @@ async def test_odd_values_are_made_fit_and_kept(database: Database, poison: dict
 async def test_a_row_that_can_not_be_stored_holds_nobody_back(database: Database) -> None:
     usage = Usage(database)
     good = [record(n) for n in range(40)]
-    bad = [record(key_id=None), record(created_at="yesterday"), record(prompt_tokens="many")]
+    bad = [record(key_id=None), record(created_at="some day"), record(prompt_tokens="many")]
     rows = [*good[:7], bad[0], *good[7:20], bad[1], bad[2], *good[20:]]
     with pytest.raises(BadRows) as found:
         await usage.insert_many(rows)
