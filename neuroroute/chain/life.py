@@ -194,5 +194,3 @@ class _Ending:
             if call.flight is not None and call.cache_key is not None:
                 self._s.flights.land(call.cache_key, call.flight, call.error)
         return isinstance(error, Exception)
-
-
