@@ -57,15 +57,18 @@ from neuroroute.store.budgets import Holds
 from neuroroute.store.postgres import Database, DatabaseAway
 from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import Usage
+from neuroroute.telemetry.alert_rules import rules_of
+from neuroroute.telemetry.alerts import Webhook, place_of
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.telemetry.shared import METRICS_FOLDER, Shared
+from neuroroute.telemetry.watch import Watch
 from neuroroute.web import cors
 from neuroroute.web.errors import errors
 from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.openapi import DOCUMENT, dumped
 from neuroroute.web.routes import table
 from neuroroute.web.sink import KeepAlive
-from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES
+from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES, WATCH
 
 DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
 READINGS_PER_S: Final = 50.0
@@ -73,6 +76,7 @@ READINGS_PER_S: Final = 50.0
 RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
 JOURNAL_FOLDER: Final = "journal"
+WATCH_LOCK: Final = "watch.lock"
 LIMITS_FOLDER: Final = "limits"
 NEIGHBOUR_WAIT_S: Final = 0.25
 """A worker that keeps the limits for its neighbours may be busy with a call; unlike a store of its own, that is hardly ever an outage."""
@@ -118,6 +122,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
     app[JOURNAL], app[NEIGHBOURS] = journal, neighbours
+    app[WATCH] = _watch(settings, offer, database, services.metrics, home)
     app[JOBS] = _jobs(app, file)
     for source in sources(services, database, journal):
         services.metrics.source(source)
@@ -134,6 +139,20 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app.add_routes(routes)
     app.cleanup_ctx.extend([_stores, _keys, _background, _open])
     return app
+
+
+def _watch(settings: Settings, offer: Offer, database: Database, metrics: Metrics, home: Path) -> Watch:
+    """What looks after this machine, by the rules of the configuration that is in effect."""
+    watch = Watch(
+        database,
+        metrics,
+        lambda: rules_of(offer.config.alerts, settings),
+        lambda: [budget.budget() for budget in offer.config.budgets],
+        lambda told: Webhook(lambda: place_of(offer.config.alert_webhook, settings), told),
+        home / WATCH_LOCK,
+    )
+    metrics.source(watch.readings)
+    return watch
 
 
 def _redis(settings: Settings) -> "RedisKV | None":
@@ -154,11 +173,14 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
 
     unasked = local_servers(s.settings.lmstudio_api_url, timeouts_of(s.settings))
     discovery = Discovery(s.transport, lambda: offer.holder.current.providers, unasked, found)
+    s.metrics.source(discovery.readings)
     jobs: dict[str, Callable[[], Awaitable[None]]] = {
         "ledger": s.ledger.run,
         "learning": s.learning.run,
         "judge": Judge(s, app[DATABASE]).run,
         "metrics": s.metrics.run,
+        "alerts": app[WATCH].run,
+        "alert webhook": app[WATCH].webhook.run,
         "limits": s.limiter.run,
         "budgets": s.budgets.run,
         "journal": app[JOURNAL].run,
@@ -206,6 +228,8 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         end()
     if neighbours is not None:
         await neighbours.close()
+    await app[WATCH].webhook.close()
+    await app[WATCH].close()
     await s.learning.close()
     await s.ledger.close()
     await s.budgets.close()
@@ -274,7 +298,7 @@ def _services(
         leases = Leases(neighbours, holders=settings.workers, wait_s=NEIGHBOUR_WAIT_S)
     limiter = Limiter(leases)
     metrics_of = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
-    metrics = Metrics(enabled=settings.enable_metrics, sample_rate=settings.metrics_sample_rate, shared=metrics_of)
+    metrics = Metrics(sample_rate=settings.metrics_sample_rate, shared=metrics_of)
     budgets = Budgets(
         books=Holds(database), holders=settings.workers, percents=(settings.alert_budget_percent, 100.0), alert=_alert(metrics)
     )

@@ -206,6 +206,11 @@ class Discovery:
         self._models: dict[str, Listed] = {}
         self._running: dict[str, Provider] = {}
         self._missed: dict[str, int] = {}
+        self._failed: dict[str, int] = {}
+
+    def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """For metrics: (name, label values, value)."""
+        return [("neuroroute_discovery_failing", (name,), float(rounds >= _MISSES)) for name, rounds in list(self._failed.items())]
 
     async def run(self) -> None:
         """For ever: at once, then every `every_s`."""
@@ -221,6 +226,7 @@ class Discovery:
         local = [provider for provider in self._local if provider.name not in configured and provider.base_url not in addresses]
         for name in [name for name in self._models if name not in asked and name not in self._running]:
             del self._models[name]  # no longer configured
+        self._failed = {name: rounds for name, rounds in self._failed.items() if name in asked}
         await asyncio.gather(*(self._ask(provider) for provider in asked.values()), *(self._ask_local(provider) for provider in local))
 
     async def _ask(self, provider: Provider) -> None:
@@ -228,7 +234,9 @@ class Discovery:
             models = await models_of(self._transport, provider, _REMOTE_S)
         except UpstreamError as error:
             _log.info("%s: %s", provider.name, error.message)
+            self._failed[provider.name] = self._failed.get(provider.name, 0) + 1
             return
+        self._failed[provider.name] = 0
         self._changed(provider, models, local=False)
 
     async def _ask_local(self, provider: Provider) -> None:

@@ -186,6 +186,7 @@ class Settings(BaseModel):
     )
 
     alert_webhook_url: WebUrl | None = _setting("alerts", "Where alerts are posted as JSON; unset: they are logged and shown", secret=True)
+    alert_webhook_secret: str | None = _setting("alerts", "Signs what is posted there; unset: it is not signed", secret=True, min_length=8)
     alert_memory_percent: float = _setting("alerts", "Memory of the machine in use, percent", 90.0, ge=0, le=100)
     alert_cpu_percent: float = _setting("alerts", "CPU of the machine in use, percent", 90.0, ge=0, le=100)
     alert_response_ms: float = _setting("alerts", "95th percentile of the latency over 5 minutes, milliseconds", 30_000.0, ge=0)

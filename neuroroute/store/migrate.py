@@ -76,8 +76,8 @@ def files(where: Path | None = None) -> list[Migration]:
         match = _NAME.fullmatch(path.name)
         if match is None:
             raise MigrationFailed(f"{path} is not named NNNN_pre_name.sql or NNNN_post_name.sql.")
-        if int(match[1]) != len(found) + 1:
-            raise MigrationFailed(f"{path} should have the number {len(found) + 1:04d}: numbers are neither left out nor used twice.")
+        if found and found[-1].name[:4] == match[1]:
+            raise MigrationFailed(f"{path} has the number of {found[-1].name}.sql: numbers may be left out, but not used twice.")
         sql = path.read_text(encoding="utf-8").replace("\r\n", "\n")
         found.append(Migration(path.stem, match[2], hashlib.sha256(sql.encode()).hexdigest(), sql))
     return found
@@ -90,7 +90,8 @@ def create(name: str, phase: str = "pre", where: Path | None = None) -> Path:
     Raises: MigrationFailed on a bad name.
     """
     place = where or folder()
-    path = place / f"{len(files(place)) + 1:04d}_{phase}_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}.sql"
+    last = max((int(migration.name[:4]) for migration in files(place)), default=0)
+    path = place / f"{last + 1:04d}_{phase}_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}.sql"
     if _NAME.fullmatch(path.name) is None:
         raise MigrationFailed(f"{path.name} is not a name for a migration: phase is pre or post, the name has letters and digits.")
     path.write_text("-- What changes, and why.\n", encoding="utf-8")

@@ -39,6 +39,12 @@ class Metric:
 METRICS: Final = (
     Metric("neuroroute_calls", "counter", "Finished calls", ("dialect", "model", "provider", "status", "cache")),
     Metric("neuroroute_errors", "counter", "Calls that ended in an error, by its code", ("code",)),
+    Metric(
+        "neuroroute_failures",
+        "counter",
+        "Calls that failed through no fault of the client (5xx, limits of providers, cut streams)",
+        ("model", "provider"),
+    ),
     Metric("neuroroute_refused", "counter", "Calls without a valid key, by error code", ("code",)),
     Metric("neuroroute_routed", "counter", "Calls by task label, policy and the model that answered", ("label", "policy", "model")),
     Metric("neuroroute_call_seconds", "histogram", "Time from the request to the end of the answer (sampled)", ("model", "provider")),
@@ -58,6 +64,14 @@ METRICS: Final = (
     Metric("neuroroute_attempts", "counter", "Tries of targets; outcome: ok or the name of the error", ("target", "outcome")),
     Metric("neuroroute_calls_running", "gauge", "Calls that are being answered"),
     Metric("neuroroute_breaker_open", "gauge", "Workers whose breaker keeps calls from this target", ("target",)),
+    Metric(
+        "neuroroute_discovery_failing",
+        "gauge",
+        "Workers that twice in a row could not read the list of models of this provider",
+        ("provider",),
+    ),
+    Metric("neuroroute_alerts_firing", "gauge", "Alerts that fire, of the whole deployment, by rule", ("rule",)),
+    Metric("neuroroute_alert_events", "counter", "Events of alerts for the webhook; state: delivered, failed", ("state",)),
     Metric("neuroroute_cache_entries", "gauge", "Answers kept in the processes"),
     Metric("neuroroute_cache_bytes", "gauge", "Memory of the answers kept in the processes"),
     Metric("neuroroute_cache_evictions", "counter", "Answers pushed out by newer ones"),
@@ -99,12 +113,12 @@ Reading = Iterable[tuple[str, Labels, float]]
 class _Target:
     """All numbers of one model at one provider."""
 
-    __slots__ = ("calls", "cost", "latency", "saved", "tokens", "ttft", "unpriced")
+    __slots__ = ("calls", "cost", "failures", "latency", "saved", "tokens", "ttft", "unpriced")
 
     def __init__(self) -> None:
         self.calls: dict[tuple[str, str, str], int] = {}
         self.tokens = [0, 0, 0, 0, 0]
-        self.cost = self.saved = self.unpriced = 0
+        self.cost = self.saved = self.unpriced = self.failures = 0
         self.latency = Histogram(CALL_BOUNDS_S)
         self.ttft = Histogram(CALL_BOUNDS_S)
 
@@ -117,8 +131,8 @@ class Metrics(Collector):
 
     CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
-    def __init__(self, *, enabled: bool = True, sample_rate: float = 1.0, shared: Shared | None = None) -> None:
-        self._enabled, self._sample_rate, self._shared = enabled, sample_rate, shared
+    def __init__(self, *, sample_rate: float = 1.0, shared: Shared | None = None) -> None:
+        self._sample_rate, self._shared = sample_rate, shared
         self._due = 0.0
         self._targets: dict[tuple[str | None, str | None], _Target] = {}
         self._counts: dict[tuple[str, Labels], int] = {}
@@ -132,8 +146,6 @@ class Metrics(Collector):
 
     def observe(self, record: "UsageRecord") -> None:
         """Count one finished call."""
-        if not self._enabled:
-            return
         place = (record.model, record.provider)
         target = self._targets.get(place) or self._open(place)
         call = (record.dialect, record.status, record.cache)
@@ -154,6 +166,8 @@ class Metrics(Collector):
             target.unpriced += 1
         if record.error_code is not None:
             self.count("neuroroute_errors", (record.error_code,))
+            if _is_failure(record):
+                target.failures += 1
         if record.label is not None:
             self.count("neuroroute_routed", (record.label, record.policy or "", record.model or ""))
         self._due += self._sample_rate
@@ -176,8 +190,6 @@ class Metrics(Collector):
 
     def count(self, name: str, labels: Labels = (), by: int = 1) -> None:
         """Add to a counter of METRICS."""
-        if not self._enabled:
-            return
         key = (name, labels)
         if key not in self._counts and len(self._counts) >= _MAX_SERIES:
             key = (name, (_OTHER,) * len(labels))
@@ -247,6 +259,14 @@ class Metrics(Collector):
                 yield _plain(metric, values.get(metric.name, {}))
 
 
+def _is_failure(record: "UsageRecord") -> bool:
+    """Whether an error is ours or a provider's. A 429 after an attempt is a provider's limit, one before it the client's own."""
+    if record.status == "cut":
+        return True
+    status = record.http_status or 0
+    return record.status == "error" and (status >= 500 or (status == 429 and record.attempts > 0))
+
+
 def _read_target(made: Snapshot, place: tuple[str, str], target: _Target) -> None:
     for (dialect, status, cache), number in list(target.calls.items()):
         made.add("neuroroute_calls", (dialect, *place, status, cache), number)
@@ -257,6 +277,8 @@ def _read_target(made: Snapshot, place: tuple[str, str], target: _Target) -> Non
     made.add("neuroroute_saved_usd", place, target.saved / 1e9)
     if target.unpriced:
         made.add("neuroroute_unpriced_calls", place, target.unpriced)
+    if target.failures:
+        made.add("neuroroute_failures", place, target.failures)
     made.spread("neuroroute_call_seconds", place, target.latency)
     made.spread("neuroroute_ttft_seconds", place, target.ttft)
 

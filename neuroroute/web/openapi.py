@@ -21,6 +21,7 @@ from neuroroute.core import jsonbytes
 from neuroroute.core.errors import NotFound
 from neuroroute.core.settings import Settings
 from neuroroute.core.types import LABELS
+from neuroroute.telemetry.alert_rules import KINDS
 from neuroroute.web import schemas
 from neuroroute.web.feedback import FeedbackBody
 from neuroroute.web.state import SERVICES
@@ -38,6 +39,7 @@ _PAGED: Final = frozenset(
     {
         "/admin/users",
         "/admin/api-keys",
+        "/admin/alerts",
         "/dashboard/requests",
         "/dashboard/usage",
         "/dashboard/models",
@@ -62,6 +64,11 @@ _QUERIES: Final[Mapping[str, Mapping[str, Any]]] = {
         **_WHICH,
         "group_by": {"enum": ["hour", "day", "model", "key", "user", "label"], "default": "day"},
         "format": {"enum": ["json", "csv"], "default": "json"},
+    },
+    "/admin/alerts": {
+        "state": {"enum": ["firing", "resolved"]},
+        "rule": {"enum": list(KINDS)},
+        "name": {"type": "string", "maxLength": 100},
     },
     "/dashboard/models": _SPAN,
     "/dashboard/requests": {**_SPAN, **_WHICH},

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from neuroroute.core.settings import Settings
 from neuroroute.web import (
+    admin_alerts,
     admin_cache,
     admin_keys,
     admin_users,
@@ -69,6 +70,8 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.post("/admin/api-keys/{id}/rotate", admin_keys.rotate_key),
         *_dashboard(),
         web.delete("/admin/cache", admin_cache.drop),
+        web.get("/admin/alerts", admin_alerts.list_alerts),
+        web.post("/admin/alerts/{id}/acknowledge", admin_alerts.acknowledge),
         web.get("/v1/streams/{id}", streams.resume),
         web.delete("/v1/streams/{id}", streams.stop),
         *(web.route(method, "/v1/responses/{id}{tail:.*}", stored.below) for method in PASSED_ON),

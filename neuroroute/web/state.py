@@ -8,6 +8,7 @@ from aiohttp import web
 from neuroroute.chain.offer import Offer
 from neuroroute.chain.services import Services
 from neuroroute.store.postgres import Database
+from neuroroute.telemetry.watch import Watch
 from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.sink import KeepAlive
 
@@ -19,6 +20,7 @@ LIFECYCLE: Final = web.AppKey("lifecycle", Lifecycle)
 KEEP_ALIVE: Final = web.AppKey("keep_alive", KeepAlive)
 DATABASE: Final = web.AppKey("database", Database)
 REDIS: Final["web.AppKey[RedisKV | None]"] = web.AppKey("redis")  # None: cache and limits live in the process
+WATCH: Final = web.AppKey("watch", Watch)
 OFFER: Final = web.AppKey("offer", Offer)
 RELOAD: Final[web.AppKey[Callable[[], Awaitable[bool]]]] = web.AppKey("reload")
 """Reads the configuration file again; True if it is in effect."""

@@ -134,7 +134,7 @@ alerts: {}
 """
     assert faults_of(text) == [
         (
-            "gateway.yaml:1:1: provider: not known; did you mean providers? allowed are alerts, aliases, budgets, cache, limits, models, "
+            "gateway.yaml:1:1: provider: not known; did you mean providers? allowed are alert_webhook, alerts, aliases, budgets, cache, limits, models, "
             "providers, routing"
         ),
         "gateway.yaml:3:7: providers.a.protocol: one of openai, anthropic, demo is expected",
@@ -242,7 +242,17 @@ def test_a_check_of_the_caller_gets_its_place_too():
 
 def test_the_schema_is_json_and_knows_every_section():
     schema = json.loads(json.dumps(json_schema()))
-    assert set(schema["properties"]) == {"providers", "models", "aliases", "routing", "cache", "alerts", "limits", "budgets"}
+    assert set(schema["properties"]) == {
+        "providers",
+        "models",
+        "aliases",
+        "routing",
+        "cache",
+        "alerts",
+        "alert_webhook",
+        "limits",
+        "budgets",
+    }
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -1,5 +1,43 @@
 -- The schema after all migrations. Written by: NEUROROUTE_WRITE_SCHEMA=1 pytest tests/store/test_schema.py
 
+CREATE TABLE alert_reports (
+    instance text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    report jsonb NOT NULL,
+    CONSTRAINT alert_reports_pkey PRIMARY KEY (instance)
+);
+
+CREATE TABLE alert_watch (
+    one boolean NOT NULL DEFAULT true,
+    holder text NOT NULL,
+    until timestamp with time zone NOT NULL,
+    at timestamp with time zone NOT NULL,
+    rules jsonb NOT NULL,
+    CONSTRAINT alert_watch_one_check CHECK (one),
+    CONSTRAINT alert_watch_pkey PRIMARY KEY (one)
+);
+
+CREATE TABLE alerts (
+    id text NOT NULL,
+    name text NOT NULL,
+    rule text NOT NULL,
+    subject text NOT NULL,
+    value double precision NOT NULL,
+    above double precision NOT NULL,
+    unit text NOT NULL,
+    message text NOT NULL,
+    instance text NOT NULL,
+    fired_at timestamp with time zone NOT NULL,
+    resolved_at timestamp with time zone,
+    acknowledged_at timestamp with time zone,
+    acknowledged_by text,
+    told_at timestamp with time zone,
+    telling_failed text,
+    CONSTRAINT alerts_pkey PRIMARY KEY (id)
+);
+CREATE INDEX alerts_by_time ON public.alerts USING btree (fired_at, id);
+CREATE UNIQUE INDEX alerts_open ON public.alerts USING btree (name, subject) WHERE (resolved_at IS NULL);
+
 CREATE TABLE api_keys (
     id text NOT NULL,
     user_id text NOT NULL,

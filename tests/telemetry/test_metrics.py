@@ -84,11 +84,15 @@ def test_counters_always_count_and_times_are_sampled() -> None:
     assert value(found, "neuroroute_call_seconds_count", **place) == 25
 
 
-def test_metrics_that_are_off_count_nothing() -> None:
-    metrics = Metrics(enabled=False)
-    metrics.observe(CALL)
-    metrics.refused("invalid_api_key")
-    assert metrics.snapshot().spreads["neuroroute_overhead_seconds", ()].total == 0
+def test_failures_are_those_that_are_no_clients_fault() -> None:
+    metrics = Metrics()
+    for status, http_status, attempts in (
+        ("ok", 200, 1), ("error", 400, 0), ("error", 401, 1), ("error", 429, 0), ("client_gone", 499, 1),
+        ("error", 429, 1), ("error", 502, 2), ("error", 503, 0), ("cut", 200, 1),
+    ):  # fmt: skip
+        code = None if status == "ok" else "some_code"
+        metrics.observe(replace(CALL, status=status, http_status=http_status, attempts=attempts, error_code=code))
+    assert value(read(metrics), "neuroroute_failures_total", model="gpt-4o-mini", provider="openai") == 4
 
 
 def test_sources_are_asked_when_somebody_reads() -> None:

@@ -5,10 +5,10 @@ Configuration: what is offered to clients, and how it is routed; from a YAML fil
 `watch` follows the file. Every fault is told with its place, its key and what is allowed, all of a source together.
 """
 
+from neuroroute.core.config.alerts import AlertConfig, AlertWebhookConfig
 from neuroroute.core.config.layers import Effective, build, effective, from_environment
 from neuroroute.core.config.learning import JudgeConfig, LearningConfig
 from neuroroute.core.config.models import (
-    AlertConfig,
     BudgetConfig,
     CacheConfig,
     Config,
@@ -28,6 +28,7 @@ from neuroroute.core.config.watch import ConfigFile
 
 __all__ = [
     "AlertConfig",
+    "AlertWebhookConfig",
     "BudgetConfig",
     "CacheConfig",
     "Config",

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from neuroroute.core.config.alerts import faults as alert_faults
 from neuroroute.core.config.models import Config
 from neuroroute.core.config.text import ConfigFaulty, Key, Keys, Layer, dotted
 from neuroroute.core.settings import MASK, Settings
@@ -16,7 +17,7 @@ BUILT_IN_POLICIES: Final = ("cheap", "balanced", "best", "fast")
 LOCAL_PROVIDERS: Final = ("lmstudio", "ollama", "demo")
 """Providers that may be there without being configured."""
 _NAMED_SECTIONS: Final = ("providers", "models", "aliases")
-_SECRETS: Final = frozenset({"api_key", "headers"})
+_SECRETS: Final = frozenset({"api_key", "headers", "secret", "url"})
 
 Check = Callable[[Config], Iterable[tuple[Keys, str]]]
 """A check that needs more than the shape: gives keys and what is wrong with them."""
@@ -181,6 +182,7 @@ def _reference_faults(config: Config) -> Iterator[tuple[Keys, str]]:
         policy = budget.when_spent.removeprefix("policy:")
         if policy != "refuse" and policy not in policies:
             yield ("budgets", index, "when_spent"), _unknown("policy", policy, policies)
+    yield from alert_faults(config.alerts)
     for name in config.aliases:
         if name == "auto" or name.startswith(("auto:", "neuroroute/")):
             yield ("aliases", name), "a name of its own is expected; auto is the router's"

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from neuroroute.core.config.alerts import AlertConfig, AlertWebhookConfig
 from neuroroute.core.config.learning import LearningConfig
 from neuroroute.core.money import Budget, Period
 from neuroroute.core.types import Dialect, Limits, Price, Protocol, Timeouts
@@ -200,14 +201,6 @@ class CacheConfig(_Part):
     semantic: SemanticConfig = SemanticConfig()
 
 
-class AlertConfig(_Part):
-    """One alert: a figure of `rule` above `above` for `for_s` seconds."""
-
-    rule: Literal["memory", "cpu", "response_ms", "overhead_ms", "error_rate", "budget"]
-    above: Annotated[float, Field(ge=0)]
-    for_s: Annotated[float, Field(ge=0, le=86400)] = 60.0
-
-
 class Config(_Part):
     """The whole configuration. Empty is fine: then only the environment's providers are there."""
 
@@ -218,7 +211,8 @@ class Config(_Part):
     cache: CacheConfig = CacheConfig()
     limits: LimitsConfig = Field(default=LimitsConfig(), description="of the gateway as a whole")
     budgets: tuple[BudgetConfig, ...] = Field(default=(), description="of tags; those of keys and users are set by the admin API")
-    alerts: tuple[AlertConfig, ...] = ()
+    alerts: tuple[AlertConfig, ...] = Field(default=(), description="beside the built-in rules; those of a kind named here replace its own")
+    alert_webhook: AlertWebhookConfig = AlertWebhookConfig()
 
 
 def json_schema() -> dict[str, Any]:
