@@ -57,10 +57,15 @@ def bounded(usage: Usage, *, prompt_cap: int, completion_cap: int) -> tuple[Usag
 
     Negative counts become 0, counts above the caps (what the request and the model allow) the caps; parts are never more than their whole.
     """
+    if (
+        0 <= usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens <= prompt_cap
+        and 0 <= usage.reasoning_tokens <= usage.completion_tokens <= completion_cap
+        and usage.cached_tokens >= 0 <= usage.cache_write_tokens
+    ):
+        return usage, False
     prompt = min(max(usage.prompt_tokens, 0), prompt_cap)
     completion = min(max(usage.completion_tokens, 0), completion_cap)
     cached = min(max(usage.cached_tokens, 0), prompt)
     written = min(max(usage.cache_write_tokens, 0), prompt - cached)
     reasoning = min(max(usage.reasoning_tokens, 0), completion)
-    sane = Usage(prompt, completion, cached, written, reasoning, usage.source)
-    return (usage, False) if sane == usage else (sane, True)
+    return Usage(prompt, completion, cached, written, reasoning, usage.source), True

@@ -27,6 +27,8 @@ def openai_usage(value: Any) -> Usage:
         return Usage(source=ABSURD)
     if not (prompt or completion):
         return Usage()
+    if len(value) == 3 and "total_tokens" in value:  # the two counts and their sum: there are no details
+        return Usage(prompt, completion, source="provider")
     read = (
         _part(value, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
         or _count(value.get("prompt_cache_hit_tokens"))

@@ -15,6 +15,7 @@ and minimal: given twice, it would act twice. Errors, cut streams and answers wi
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from neuroroute.core.types import Dialect
@@ -88,6 +89,8 @@ def plan(
         return OFF
     if body.get("background") or body.get("previous_response_id") or body.get("conversation"):
         return OFF  # the provider keeps the rest of the input: equal bodies are not equal calls
+    if not asked:
+        return _usual(strategy, ttl_s)
     keep_s = ttl_s * AGGRESSIVE_TTL_FACTOR if strategy is Strategy.AGGRESSIVE else ttl_s
     if call_ttl_s is not None:
         keep_s = call_ttl_s
@@ -98,6 +101,13 @@ def plan(
         ttl_s=keep_s,
         tool_calls=asked or strategy is Strategy.AGGRESSIVE,
     )
+
+
+@lru_cache(maxsize=64)
+def _usual(strategy: Strategy, ttl_s: float) -> Plan:
+    """Of a call that asks for nothing of its own."""
+    keep_s = min(ttl_s * AGGRESSIVE_TTL_FACTOR if strategy is Strategy.AGGRESSIVE else ttl_s, MAX_TTL_S)
+    return Plan(read=True, write=keep_s > 0, ttl_s=keep_s, tool_calls=strategy is Strategy.AGGRESSIVE)
 
 
 def _eligible(strategy: Strategy, dialect: Dialect, body: Mapping[str, Any], prompt_chars: int) -> bool:

@@ -40,10 +40,10 @@ _DROPS_TTL_S: Final = 31 * 86_400
 _DROPS_EVERY_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made once per call
 class Entry:
     """
-    One kept answer.
+    One kept answer. Never changed once it is kept.
 
     body: the whole answer, or every byte of the stream, [DONE] included. usage_at: where in a stream the usage event begins that stands before
     [DONE]; -1 = it has none. usage, cost_nanousd: what the call cost that fetched it, which is what a hit saves. latency_s: how long it took.
@@ -218,7 +218,7 @@ class ResponseCache:
 
     def keep(self, key: bytes, entry: Entry, ttl_s: float) -> None:
         """Keep a good, whole answer (see policy.Plan.keeps) for `ttl_s` seconds."""
-        entry = replace(entry, expires_at_s=unix_s() + ttl_s)
+        entry.expires_at_s = unix_s() + ttl_s
         self.counts.kept += 1
         self._put(key, entry, ttl_s)
         if self._shared is not None:
@@ -273,8 +273,9 @@ class ResponseCache:
         return self._prefix + key.hex()
 
     def _put(self, key: bytes, entry: Entry, ttl_s: float) -> None:
-        if entry.size_bytes * _MAX_SHARE <= self._near.max_bytes:
-            self._near.put(key, entry, entry.size_bytes + len(key), ttl_s)
+        size = entry.size_bytes
+        if size * _MAX_SHARE <= self._near.max_bytes:
+            self._near.put(key, entry, size + len(key), ttl_s)
         else:
             self._near.pop(key)
 

@@ -17,7 +17,7 @@ from neuroroute.chain.flight import ALONE_BYTES, SHARED_BYTES, Flight
 from neuroroute.chain.services import Services
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NotCached, UpstreamBroken
-from neuroroute.core.types import Dialect, Reply, Target, Usage
+from neuroroute.core.types import Dialect, Reply
 from neuroroute.routing.catalog import Catalog, is_auto
 
 
@@ -86,10 +86,7 @@ def taken(call: Call, entry: Entry) -> None:
     assert call.catalog is not None
     call.kept_entry = entry
     call.finish_reason = entry.finish_reason
-    used = entry.usage
-    call.usage = Usage(
-        used.prompt_tokens, used.completion_tokens, used.cached_tokens, used.cache_write_tokens, used.reasoning_tokens, used.source
-    )
+    call.usage = entry.usage
     found = call.catalog.entry(f"{entry.provider}/{entry.model}")
     call.target = found.target if found is not None else None
     if call.first_byte_s is None:
@@ -202,7 +199,7 @@ def _is_true_still(call: Call, entry: Entry) -> bool:
     catalog = call.catalog
     assert catalog is not None
     found = catalog.entry(f"{entry.provider}/{entry.model}")
-    if found is None or origin_of(found.target) != entry.origin:
+    if found is None or found.target.origin != entry.origin:
         return False
     name = call.requested_model
     if name not in catalog.aliases and catalog.entries.get(name) is found:
@@ -216,11 +213,6 @@ def _meant(catalog: Catalog, name: str) -> set[str]:
         return {target.name for target in chain}
     entry = catalog.entry(name) or catalog.entry(name.removeprefix("neuroroute/"))
     return {entry.key, *[target.name for target in catalog.fallbacks.get(entry.key, ())]} if entry is not None else set()
-
-
-def origin_of(target: Target) -> str:
-    """Where and what a target really is: what may change under its name."""
-    return f"{target.provider.protocol} {target.provider.base_url} {target.model.upstream_model}"
 
 
 def _made(call: Call, body: bytes, content_type: str, status: int = 200, usage_at: int = -1) -> Entry:
@@ -244,7 +236,7 @@ def _made(call: Call, body: bytes, content_type: str, status: int = 200, usage_a
             *[f"tag:{name}={value}" for name, value in call.steering.tags.items()],
         ),
         usage_at=usage_at,
-        origin=origin_of(target),
+        origin=target.origin,
     )
 
 

@@ -137,15 +137,21 @@ class Call:
     error: NeuroRouteError | None = None
     cost_nanousd: int | None = None
     baseline_cost_nanousd: int | None = None
-    stage_s: dict[str, float] = field(default_factory=dict)  # seconds of each stage that is done
+    laps: list[tuple[str, float]] = field(default_factory=list)  # each stage that is done, and when (monotonic)
     settled: bool = False
-    lap_s: float = 0.0  # monotonic; when the last stage was done
 
     def lap(self, stage: str) -> None:
-        """A stage is done: note what it took."""
-        now_s = monotonic_s()
-        self.stage_s[stage] = now_s - (self.lap_s or self.started_s)
-        self.lap_s = now_s
+        """A stage is done."""
+        self.laps.append((stage, monotonic_s()))
+
+    @property
+    def stage_s(self) -> dict[str, float]:
+        """The seconds that each stage took."""
+        began_s, took_s = self.started_s, dict[str, float]()
+        for stage, done_s in self.laps:
+            took_s[stage] = done_s - began_s
+            began_s = done_s
+        return took_s
 
     @property
     def body(self) -> dict[str, Any]:

@@ -90,10 +90,10 @@ def model_output_bound(model: Model) -> int | None:
 def choices(call: Call) -> int:
     """How many answers the request asks for."""
     body, count = call.body, 1
-    for name in ("n", "best_of"):
-        n = body.get(name)
-        if n is not None and isinstance(n, int):
-            count = max(count, n)
+    if "n" in body or "best_of" in body:
+        for name in ("n", "best_of"):
+            if isinstance(n := body.get(name), int):
+                count = max(count, n)
     return min(count, 128)
 
 
@@ -111,7 +111,6 @@ def _begun(call: Call, s: Services) -> bytes:
     if call.dialect is not Dialect.PASS:
         prompt = _prompt_tokens(call)
         completion = min(int(_forecast(call, s)), output_bound(call, target.model))
-    used = Usage(prompt, completion, source="estimated" if prompt or completion else "none")
     return dumps(
         {
             "request_id": call.request_id,
@@ -120,7 +119,7 @@ def _begun(call: Call, s: Services) -> bytes:
             "key_id": principal.key_id,
             "user_id": principal.user_id,
             "requested_model": call.requested_model,
-            "dialect": call.dialect.value,
+            "dialect": call.dialect,
             "endpoint": "/v1" + call.path if call.group == "v1" else "/prompt",
             "stream": client.stream,
             "model": target.model.name,
@@ -129,8 +128,8 @@ def _begun(call: Call, s: Services) -> bytes:
             "label": call.classification.label if call.classification is not None else None,
             "prompt_tokens": prompt,
             "completion_tokens": completion,
-            "tokens_source": used.source,
-            "cost_nanousd": cost_nanousd(target.model.price, used),
+            "tokens_source": "estimated" if prompt or completion else "none",
+            "cost_nanousd": cost_nanousd(target.model.price, Usage(prompt, completion)),
             "attempts": 1,
             "cache": call.cache_state,
             "tags": s.budget_rules.tags(principal, call.steering.tags),

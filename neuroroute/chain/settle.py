@@ -36,7 +36,7 @@ def settle(call: Call, s: Services) -> None:
         return
     record = _record(call, s)
     for tried in call.tried:
-        s.metrics.attempt(tried.target.name, tried.outcome)
+        s.metrics.count("neuroroute_attempts", (tried.target.name, tried.outcome))
     s.ledger.settle(record)
     s.metrics.observe(record)
     if call.error is None and not call.is_paid_elsewhere:

@@ -105,11 +105,14 @@ class Target:
 
     provider: Provider
     model: Model
+    name: str = field(init=False, compare=False)
+    """provider/model, as breakers, metrics and explanations name it."""
+    origin: str = field(init=False, compare=False, repr=False)
+    """Where and what it really is: what may change under its name."""
 
-    @property
-    def name(self) -> str:
-        """provider/model, as breakers, metrics and explanations name it."""
-        return f"{self.provider.name}/{self.model.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider.name}/{self.model.name}")
+        object.__setattr__(self, "origin", f"{self.provider.protocol} {self.provider.base_url} {self.model.upstream_model}")
 
     @property
     def timeouts(self) -> Timeouts:
@@ -134,7 +137,7 @@ class Usage:
     source: str = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, like all that is made once per call: that would make it four times as dear
 class ClientRequest:
     """What a translator may know of a call. `headers` are lower-case and already reduced to those that may travel on."""
 
@@ -150,7 +153,7 @@ class ClientRequest:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamRequest:
     url: str
     headers: dict[str, str] = field(repr=False)
@@ -195,7 +198,7 @@ class Principal:
     budgets: tuple[Budget, ...] = ()  # the key's own, the user's
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Classification:
     """
     What a request asks for.

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from neuroroute.core.errors import UnknownModel
@@ -229,6 +230,8 @@ class CatalogHolder:
         self.current = catalog
 
 
+@lru_cache(maxsize=1024)
 def is_auto(name: str) -> bool:
+    """Whether the name leaves the choice to the router."""
     word = name.removeprefix(_OWN)
     return word in ("", AUTO) or word.startswith(AUTO + ":")

@@ -66,7 +66,7 @@ class Thread:
 NEW_THREAD = Thread()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """A call, as far as routing looks at it. model: as the client wrote it, empty = auto. headers are lower-case."""
 
@@ -111,7 +111,7 @@ class Candidate:
         return self.entry.key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """
     Who answers a call, and why.

@@ -26,6 +26,7 @@ from neuroroute.routing.strategies import STRATEGIES, Field, Present, escalate, 
 
 UNREAD: Final = Classification("chat", 0.0, 0.35, "und", frozenset(), 0, abstained=True)
 """Stands in where a call was not classified."""
+NAMED: Final = "named"
 _KINDS: Final = {Dialect.EMBEDDINGS: "embedding"}
 _UNTRANSLATED: Final = frozenset({Dialect.COMPLETIONS, Dialect.EMBEDDINGS, Dialect.PASS})
 _BOUND_GATES: Final = frozenset({Gate.ALLOW, Gate.DENY, Gate.PRICE, Gate.COST})
@@ -67,7 +68,7 @@ class Router:
             alias = name in catalog.aliases
             granted = alias and allowed is not None and name in allowed
             return self._chain(
-                catalog.find(name, allowed), question, seen_or, catalog, f"alias {name}" if alias else "named", granted=granted
+                catalog.find(name, allowed), question, seen_or, catalog, f"alias {name}" if alias else NAMED, granted=granted
             )
         if rule is not None:
             policy = rule.policy or catalog.auto_policy(rule.use)
@@ -146,7 +147,7 @@ class Router:
         self, chain: Sequence[Target], question: Question, seen: Classification, catalog: Catalog, reason: str, *, granted: bool = False
     ) -> Decision:
         """A named model, or of a chain those that can serve the call. granted: the key's list has the alias itself, so all of its chain."""
-        present = self.present(catalog)
+        now_s = self.now_s()
         bounds = question.bounds
         targets = tuple(chain)
         weighed: list[Candidate] = []
@@ -158,24 +159,25 @@ class Router:
             or question.principal.allowed_models is not None
         ):
             entries = [entry for target in targets if (entry := catalog.of(target)) is not None]
-            weighed = weigh(entries, self._field(question, seen, catalog), present)
+            weighed = weigh(entries, self._field(question, seen, catalog), self.present(catalog))
             binding = _BOUND_GATES if granted else _BOUND_GATES | {Gate.ACCESS}
             inside = [candidate for candidate in weighed if not binding.intersection(candidate.closed)]
             if not inside:
                 raise _closed(weighed, question)
             able = [candidate for candidate in inside if not set(candidate.closed) - {Gate.HEALTH, Gate.ACCESS, Gate.KIND, Gate.QUALITY}]
             targets = tuple(candidate.target for candidate in able or inside)
-        healthy = [target for target in targets if self.health.refused_s(target.name, present.now_s) <= 0.0]
-        if not healthy:
-            wait_s = min(self.health.refused_s(target.name, present.now_s) for target in targets)
-            raise Unavailable("No provider of this model answers at present.", retry_after_s=wait_s)
-        if len(healthy) > 1 and self.health.avoids(present.now_s):
-            healthy.sort(key=lambda target: self.health.avoided(target.name, present.now_s))
+        healthy = targets
+        for target in targets:
+            if self.health.refused_s(target.name, now_s) > 0.0:
+                healthy = self._healthy(targets, now_s)
+                break
+        if len(healthy) > 1 and self.health.avoids(now_s):
+            healthy = tuple(sorted(healthy, key=lambda target: self.health.avoided(target.name, now_s)))
         return Decision(
             question.model,
-            tuple(healthy),
+            healthy,
             "",
-            _plain(reason),
+            reason if reason == NAMED else _plain(reason),
             candidates=tuple(weighed) if len(chain) > 1 else (),
             baseline=catalog.baseline_of(question.model),
             classification=seen,
@@ -183,6 +185,14 @@ class Router:
             max_output_tokens=question.max_output_tokens,
             learned_version=self.posteriors.version,
         )
+
+    def _healthy(self, targets: Sequence[Target], now_s: float) -> tuple[Target, ...]:
+        """Those that may be asked now. Raises Unavailable where none may."""
+        healthy = tuple(target for target in targets if self.health.refused_s(target.name, now_s) <= 0.0)
+        if not healthy:
+            wait_s = min(self.health.refused_s(target.name, now_s) for target in targets)
+            raise Unavailable("No provider of this model answers at present.", retry_after_s=wait_s)
+        return healthy
 
     def _auto(self, question: Question, seen: Classification, catalog: Catalog, policy: Policy, rule: Rule | None) -> Decision:
         present, what, aim = self.present(catalog), self._field(question, seen, catalog, policy), policy.aim

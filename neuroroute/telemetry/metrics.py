@@ -184,10 +184,6 @@ class Metrics(Collector):
         """Count a call that brought no valid key."""
         self.count("neuroroute_refused", (code,))
 
-    def attempt(self, target: str, outcome: str) -> None:
-        """Count one try of a target; outcome: "ok" or the name of the error."""
-        self.count("neuroroute_attempts", (target, outcome))
-
     def count(self, name: str, labels: Labels = (), by: int = 1) -> None:
         """Add to a counter of METRICS."""
         key = (name, labels)

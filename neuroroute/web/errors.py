@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import InternalError, MethodNotAllowed, NeuroRouteError, NotFound, TooLarge, Unauthenticated, WrongMediaType
 from neuroroute.core.ids import new_id
+from neuroroute.web.whole import Whole
 
 _REQUEST_ID: Final = web.RequestKey("request_id", str)
 _log = logging.getLogger("neuroroute.web")
@@ -20,7 +21,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers NeuroRouteError as it says; aiohttp's own refusals in the same shape; a bug as 500 with an id that is also in the log."""
     try:
         response = await handler(request)
-        if "x-request-id" not in response.headers and not response.prepared:
+        if not isinstance(response, Whole) and "x-request-id" not in response.headers and not response.prepared:
             response.headers["x-request-id"] = request_id_of(request)
         return response
     except NeuroRouteError as error:
@@ -32,9 +33,16 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         raise
     except Exception as bug:  # noqa: BLE001 - the edge: whatever no handler foresaw
-        request_id = request_id_of(request)
-        _log.exception("bug while answering %s %s (%s)", request.method, request.rel_url.path[:200], request_id, exc_info=bug)
-        return answer(request, InternalError(f"Something went wrong here; it is on record as {request_id}."), request_id)
+        return failed(request, bug)
+
+
+def failed(request: web.BaseRequest, bug: Exception) -> web.Response:
+    """The answer to a bug: an id that is also in the log. A client that left is none: raises ConnectionError on."""
+    if isinstance(bug, ConnectionError):
+        raise bug
+    request_id = request_id_of(request)
+    _log.error("bug while answering %s %s (%s)", request.method, request.rel_url.path[:200], request_id, exc_info=bug)
+    return answer(request, InternalError(f"Something went wrong here; it is on record as {request_id}."), request_id)
 
 
 def request_id_of(request: web.BaseRequest) -> str:

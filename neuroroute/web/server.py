@@ -21,12 +21,13 @@ from aiohttp import web, web_response
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest, InternalError, NeuroRouteError, TooLarge
 from neuroroute.core.ids import new_id
-from neuroroute.web.errors import refused
+from neuroroute.web.errors import errors, refused
 
 KEEPALIVE_S: Final = 75.0  # longer than the 60 s of usual proxies, so that they close first
 LINGER_S: Final = 1.0  # how long what a refused peer still sends is thrown away, so that it can read the answer
@@ -174,6 +175,7 @@ class EdgeServer(web.Server):
 
     def __init__(self, app: web.Application, *, header_timeout_s: float, max_body_bytes: int, slow_client_s: float) -> None:
         self._make, self._app_handle = app._make_request, app._handle
+        self._fixed = fixed_paths(app)
         super().__init__(self._handled, request_factory=self._request, handler_cancellation=True)  # type: ignore[arg-type]
         self.header_timeout_s, self.max_body_bytes, self.slow_client_s = header_timeout_s, max_body_bytes, slow_client_s
         self.draining = False
@@ -207,6 +209,10 @@ class EdgeServer(web.Server):
 
     async def _handled(self, request: web.Request) -> web.StreamResponse:
         """What the application answers, or aiohttp refuses before it is asked: an `Expect` that nobody knows."""
+        found = self._fixed.get(request._message.path)
+        if found is not None and request.method == "POST" and "Expect" not in request.headers:
+            request._match_info, handler = found
+            return await errors(request, handler)
         try:
             return await self._app_handle(request)
         except web.HTTPException as refusal:
@@ -218,6 +224,21 @@ class EdgeServer(web.Server):
         for handler in self.connections:
             assert isinstance(handler, EdgeHandler)
             yield handler
+
+
+def fixed_paths(app: web.Application) -> dict[str, tuple[web.UrlMappingMatchInfo, Handler]]:
+    """
+    What a POST to a path without variables is matched to, and its handler: found by one look, without aiohttp's router and the frames around
+    middlewares (12 us of a call's 100). Empty where the application has other middlewares than `errors`.
+    """
+    found: dict[str, tuple[web.UrlMappingMatchInfo, Handler]] = {}
+    for route in app.router.routes() if list(app.middlewares) == [errors] else ():
+        if route.method == "POST" and isinstance(route.resource, web.PlainResource):
+            match = web.UrlMappingMatchInfo({}, route)
+            match.add_app(app)
+            match.freeze()
+            found[route.resource.canonical] = match, route.handler
+    return found
 
 
 class Edge(web.AppRunner):

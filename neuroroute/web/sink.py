@@ -45,7 +45,10 @@ class HttpSource:
             raise self._too_large()
         try:
             if self._request.content.is_eof():  # the whole body came with the head: no clock, no wait
-                return await self._request.read()
+                body = self._request.content.read_nowait()
+                if len(body) > self._max_bytes:
+                    raise self._too_large()
+                return body
             async with asyncio.timeout(self._timeout_s):
                 with _gone():
                     return await self._request.read()
