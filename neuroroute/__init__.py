@@ -6,7 +6,8 @@ joins them in `chain`.
 
     __main__   `python -m neuroroute`, and the worker of a supervisor
     cli        the commands: keys users models config migrate alerts doctor usage launch (coding tools) route (offline expect) replay refit, docs
-               (the README's tables) | out: how they print
+               (the README's tables) | imports (moving: apply deployments draft litellm litellm_keys litellm_settings openrouter services)
+               | out: how they print
     serve      run a process: run process worker supervisor listener database banner
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from neuroroute import __version__
-from neuroroute.cli import alerts, config, journal, keys, launch, migrate, models, refit, replay, route, usage, users
+from neuroroute.cli import alerts, config, imports, journal, keys, launch, migrate, models, refit, replay, route, usage, users
 from neuroroute.cli.out import Fault, faults, load
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(journal.app, name="journal")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(imports.app, name="import")
 
 
 @app.callback(invoke_without_command=True)

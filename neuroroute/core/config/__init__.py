@@ -23,7 +23,7 @@ from neuroroute.core.config.models import (
     WeightsConfig,
     json_schema,
 )
-from neuroroute.core.config.text import ConfigFaulty, Layer, parse, read
+from neuroroute.core.config.text import ConfigFaulty, Layer, dump, parse, read, read_foreign
 from neuroroute.core.config.watch import ConfigFile
 
 __all__ = [
@@ -48,9 +48,11 @@ __all__ = [
     "TimeoutsConfig",
     "WeightsConfig",
     "build",
+    "dump",
     "effective",
     "from_environment",
     "json_schema",
     "parse",
     "read",
+    "read_foreign",
 ]

@@ -157,3 +157,25 @@ class _Reader:
 def dotted(keys: Keys) -> str:
     """models.gpt-4o.abilities[0]"""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".") or "configuration"
+
+
+def read_foreign(path: Path) -> Any:
+    """The plain data of another program's YAML or JSON file: no `${}` is read, anchors and merges are. Raises: ConfigFaulty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return yaml.load(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigFaulty([f"{path}: can not be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigFaulty([f"{path}: not UTF-8 text"]) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise ConfigFaulty([f"{place}: not YAML: {error.problem or error.context}"]) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigFaulty([f"{path}: not YAML: {error}"]) from None
+
+
+def dump(values: Mapping[str, Any]) -> str:
+    """Plain data as the text of a configuration file; `${NAME}` in it is read again as a variable."""
+    return str(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=140))
