@@ -2,8 +2,8 @@
 Streams that outlive their client's line: every event goes on a tape, and whoever has the right to it reads from there, from any place.
 
 A tape is bounded in bytes, all tapes of a process together too, and they are kept for a while after their end. Of a stream that is longer the
-beginning is forgotten: who reads along misses nothing. With Redis each is copied there every COPY_S, so that a client may come back to another
-worker or replica; without it, to the process that runs the call.
+beginning is forgotten: who reads along misses nothing. With Redis what is new of each is brought there every COPY_S (`tapes_shared`), so that a client
+may come back to another worker or replica; without it, to the process that runs the call.
 """
 
 import asyncio
@@ -11,15 +11,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
-from neuroroute.core import jsonbytes
+from neuroroute.chain.tapes_shared import KEPT_S, Copy, News, Reading
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NotFound, StreamCut
 from neuroroute.core.tasks import spawn
-from neuroroute.store.kv import KV, KVAway
+from neuroroute.store.kv import KV
 
 TAPE_BYTES: Final = 4 << 20
 ALL_BYTES: Final = 64 << 20
-KEPT_S: Final = 600.0
 COPY_S: Final = 0.25
 ABANDONED_S: Final = 5.0  # a tape of another worker that nobody reads for so long is not fetched any more
 _END: Final = b"\n\n"
@@ -165,7 +164,7 @@ class Tapes:
             return tape
         self._tapes[request_id] = tape
         if self._shared is not None:
-            spawn(self._copy(tape, self._shared), name="tape")
+            spawn(_copy(tape, self._shared), name="tape")
         return tape
 
     async def find(self, request_id: str, user_id: str) -> Tape:
@@ -208,64 +207,49 @@ class Tapes:
                 held -= tape.size_bytes
                 del self._tapes[name]
 
-    async def _copy(self, tape: Tape, shared: KV) -> None:
-        """Bring what is new to Redis until the end; an outage costs the copy, not the stream."""
-        copied = -1
-        while True:
-            over = tape.done
-            if tape.known != copied or over:
-                copied = tape.known
-                sizes = [len(event) for event in tape.events]
-                head = jsonbytes.dumps([tape.user_id, tape.status, tape.headers, tape.done, tape.broken, tape.forgotten, sizes])
-                try:
-                    await shared.set(_name(tape.request_id), b"\n".join((head, b"".join(tape.events))), KEPT_S)
-                except KVAway:
-                    copied = -1
-            if over:
-                return
-            await asyncio.sleep(COPY_S)
-
     async def _fetched(self, request_id: str, user_id: str, shared: KV) -> Tape | None:
         """Another worker's tape; it is read again until it ends, or its reader leaves."""
-        tape = await _read(request_id, shared)
-        if tape is not None and tape.user_id == user_id and not tape.done:
-            spawn(_refresh(tape, shared), name="tape of another worker")
+        tape, reading = Tape(request_id, user_id), Reading(request_id, shared)
+        newer = await reading.news()
+        if newer is None:
+            return None
+        tape.user_id, tape.status, tape.headers, tape.began = newer.user_id, newer.status, dict(newer.headers), True
+        await _continue(tape, newer)
+        if tape.user_id == user_id and not tape.done:
+            spawn(_refresh(tape, reading), name="tape of another worker")
         return tape
 
 
-def _name(request_id: str) -> str:
-    return f"stream:{request_id[:64]}"
+async def _copy(tape: Tape, shared: KV) -> None:
+    """Bring what is new to Redis until the end; an outage costs the copy, not the stream."""
+    copy, copied = Copy(tape.request_id, shared), -1
+    while True:
+        over = tape.done
+        if tape.known != copied or over:
+            copied = tape.known
+            if not await copy.write(tape):
+                copied = -1
+        if over:
+            return
+        await asyncio.sleep(COPY_S)
 
 
-async def _read(request_id: str, shared: KV) -> Tape | None:
-    try:
-        data = await shared.get(_name(request_id))
-    except KVAway:
-        return None
-    if data is None:
-        return None
-    head, _, body = data.partition(b"\n")
-    user_id, status, headers, done, broken, forgotten, sizes = jsonbytes.loads(head)
-    tape = Tape(request_id, user_id)
-    tape.forgotten = forgotten
-    tape.status, tape.headers, tape.began, tape.broken = status, headers, True, broken
-    at = 0
-    for size in sizes:
-        tape.events.append(body[at : at + size])
-        at += size
-    if done:
-        tape.finish()
-    return tape
+async def _continue(tape: Tape, newer: News) -> None:
+    later = Tape(tape.request_id, tape.user_id)
+    later.forgotten, later.events, later.broken = newer.forgotten, newer.events, newer.broken
+    if newer.done:
+        later.finish()
+    await tape.take(later)
 
 
-async def _refresh(tape: Tape, shared: KV) -> None:
+async def _refresh(tape: Tape, reading: Reading) -> None:
     now_s = monotonic_s()
     deadline_s, read_s = now_s + KEPT_S, now_s
     while not tape.done and now_s < deadline_s and now_s < read_s + ABANDONED_S:
         await asyncio.sleep(COPY_S)
         now_s = monotonic_s()
         read_s = now_s if tape.readers else read_s
-        newer = await _read(tape.request_id, shared)
-        if newer is not None and (newer.known > tape.known or newer.done):
-            await tape.take(newer)
+        newer = await reading.news()
+        if newer is not None and (newer.events or newer.done):
+            await _continue(tape, newer)
     await tape.wake()

@@ -24,6 +24,14 @@ class KV(Protocol):
         """Keep `value` for `ttl_s` seconds (more than 0)."""
         ...
 
+    async def append(self, key: str, value: bytes, ttl_s: float) -> int:
+        """Put `value` behind what is there, and keep all of it for `ttl_s` seconds from now. Returns its length."""
+        ...
+
+    async def get_from(self, key: str, start: int) -> bytes:
+        """The value from its byte `start` on; empty where there is none."""
+        ...
+
     async def delete(self, *keys: str) -> int:
         """How many of them were there."""
         ...

@@ -87,6 +87,14 @@ class MemoryKV:
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
         self._values.put(key, bytes(value), len(key) + len(value), ttl_s)
 
+    async def append(self, key: str, value: bytes, ttl_s: float) -> int:
+        whole = (self._values.get(key) or b"") + value
+        await self.set(key, whole, ttl_s)
+        return len(whole)
+
+    async def get_from(self, key: str, start: int) -> bytes:
+        return (self._values.get(key) or b"")[start:]
+
     async def delete(self, *keys: str) -> int:
         return sum([self._values.pop(key) for key in keys])
 

@@ -24,6 +24,7 @@ TIMEOUT_S: Final = 0.05
 _CONNECTIONS: Final = 8
 _PAUSE_S: Final = 0.1
 _PAUSE_MAX_S: Final = 2.0
+_APPEND: Final = "local n = redis.call('APPEND', KEYS[1], ARGV[1]) redis.call('PEXPIRE', KEYS[1], ARGV[2]) return {n}"
 _HANGS_TO_OPEN: Final = 2  # one late answer may be our own loop's fault, two in a row are not
 
 
@@ -63,6 +64,13 @@ class RedisKV:
 
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
         await self._ask("SET", self._prefix + key, value, "PX", max(int(ttl_s * 1000), 1))
+
+    async def append(self, key: str, value: bytes, ttl_s: float) -> int:
+        return (await self.run(_APPEND, [key], [value, max(int(ttl_s * 1000), 1)]))[0]
+
+    async def get_from(self, key: str, start: int) -> bytes:
+        answer = await self._ask("GETRANGE", self._prefix + key, start, -1)
+        return answer if isinstance(answer, bytes) else b""
 
     async def delete(self, *keys: str) -> int:
         # One by one: in a cluster the keys of one DEL must share a slot.

@@ -8,7 +8,9 @@ import pytest
 
 from neuroroute.chain import tapes
 from neuroroute.chain.tapes import Tape
+from neuroroute.chain.tapes_shared import Copy, Reading
 from neuroroute.core.errors import StreamCut
+from neuroroute.store.kv_redis import RedisKV
 from neuroroute.store.postgres import Database
 from neuroroute.store.usage import Usage, UsageFilter
 from tests.flow.test_before_commit import FIRST, LAST, MORE, USED
@@ -144,3 +146,28 @@ async def test_a_reading_of_another_workers_tape_goes_on_over_what_was_forgotten
     assert [piece async for piece in late.follow(9)] == [b"data: 9\n\ndata: 10\n\n"]
     with pytest.raises(StreamCut):
         [piece async for piece in late.follow(7)]
+
+
+async def test_a_copy_carries_what_is_new_alone_and_is_never_larger_than_the_tape(redis_url: str) -> None:
+    kv = RedisKV(redis_url, timeout_s=2.0)
+    tape, copy, reading = Tape("req_1", "usr_1"), Copy("req_1", kv), Reading("req_1", kv)
+    await tape.start({"x": "y"})
+    got: list[bytes] = []
+    for number in range(100):
+        await tape.write(b"data: %03d\n\n" % number)
+        assert await copy.write(tape)
+        if number % 7 == 0:
+            news = await reading.news()
+            assert news is not None and news.forgotten == len(got) and dict(news.headers) == {"x": "y"}
+            got += news.events
+    assert copy.sent_bytes == tape.size_bytes == 1100
+    tape._forget(60)
+    await tape.write(b"data: 100\n\n")
+    await tape.end()
+    assert await copy.write(tape)
+    late = Reading("req_1", kv)
+    news = await late.news()
+    assert news is not None and news.done and news.forgotten == 60 and news.events == tape.events
+    assert copy.sent_bytes == 1100 + tape.size_bytes
+    assert await kv.get("stream:{req_1}:0") is None and await kv.get_from("stream:{req_1}:1", 0) == b"".join(tape.events)
+    await kv.close()

@@ -79,3 +79,16 @@ def test_an_entry_costs_about_what_the_map_says() -> None:
     held = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert 0.7 < held / kept.bytes < 1.1
+
+
+async def test_what_is_appended_is_read_from_any_place_and_ends_with_the_last_time_given(kv: KV) -> None:
+    assert await kv.get_from("a", 0) == b""
+    assert await kv.append("a", b"ab\x00", 0.05) == 3
+    assert await kv.append("a", b"cd", 10) == 5
+    await asyncio.sleep(0.08)
+    assert (await kv.get("a"), await kv.get_from("a", 3), await kv.get_from("a", 5), await kv.get_from("a", 9)) == (
+        b"ab\x00cd",
+        b"cd",
+        b"",
+        b"",
+    )
