@@ -77,11 +77,12 @@ class Conversation:
 
 @dataclass(slots=True)
 class Tried:
-    """One try of one target. `outcome` is "ok" or the name of the error it ended in."""
+    """One try of one target. `outcome` is "ok" or the name of the error it ended in; began_s: monotonic."""
 
     target: Target
     outcome: str
     took_s: float
+    began_s: float
 
 
 @dataclass(slots=True)

@@ -156,7 +156,7 @@ class dispatch:
         except UpstreamError as error:
             now_s = monotonic_s()
             call.upstream_s += now_s - began_s
-            call.tried.append(Tried(target, type(error).__name__, now_s - began_s))
+            call.tried.append(Tried(target, type(error).__name__, now_s - began_s, began_s))
             attempt.failed(error, now_s)
             self._close(0)
             raise
@@ -166,7 +166,7 @@ class dispatch:
             raise
         now_s = call.first_byte_s = monotonic_s()
         call.upstream_s += now_s - began_s
-        call.tried.append(Tried(target, "ok", now_s - began_s))
+        call.tried.append(Tried(target, "ok", now_s - began_s, began_s))
         if isinstance(answer, Reply):
             attempt.succeeded(now_s, call.usage.completion_tokens, whole=True)
         else:
@@ -227,7 +227,7 @@ class dispatch:
                     text = f"The limits of the provider {target.provider.name} are reached. Please try again in a moment."
                     error = UpstreamLimited(text, retry_after_s=turn.retry_after_s)
                     call.target = target
-                    call.tried.append(Tried(target, type(error).__name__, monotonic_s() - began_s))
+                    call.tried.append(Tried(target, type(error).__name__, monotonic_s() - began_s, began_s))
                     raise error
                 self._turns.append(turn)
         except BaseException:

@@ -4,7 +4,7 @@ Stage `settle`: whatever happened, this call goes on the books, once.
 A plain `def`: no cancellation can come between. It appends to the ledger's buffer and to counters; all I/O is somebody else's, later.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
 from neuroroute.chain.call import Call
@@ -13,6 +13,7 @@ from neuroroute.core import tokens
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.errors import ClientGone, StreamCut
 from neuroroute.core.types import Dialect
+from neuroroute.routing import trail
 from neuroroute.store.usage import UsageRecord
 
 _OWN_BASELINE: Final = frozenset({Dialect.PASS, Dialect.EMBEDDINGS})
@@ -116,8 +117,18 @@ def _record(call: Call, s: Services) -> UsageRecord:
         ttft_ms=(call.first_byte_s - call.started_s) * 1000 if call.first_byte_s is not None else None,
         overhead_ms=_overhead_ms(call, took_s),
         tags=s.budget_rules.tags(principal, call.steering.tags),
-        decision=s.learning.settled(call, s.router),
+        decision=_decision(call, s),
     )
+
+
+def _decision(call: Call, s: Services) -> dict[str, Any]:
+    """What the row keeps of how the call was decided, and where its time went."""
+    kept = s.learning.settled(call, s.router) or {"v": trail.VERSION}
+    began_s = call.started_s
+    kept["stages"] = [[stage, int(took_s * 1e6)] for stage, took_s in call.stage_s.items()]
+    if call.tried:
+        kept["tries"] = [[one.target.name, one.outcome, int((one.began_s - began_s) * 1e6), int(one.took_s * 1e6)] for one in call.tried]
+    return kept
 
 
 def _overhead_ms(call: Call, took_s: float) -> float:

@@ -2,11 +2,14 @@
 What a usage row keeps of a decision: enough to decide the call again under another policy, in less than 600 bytes and without the prompt.
 
     {"v": 1, "candidates": [["openai/gpt-4o-mini", 0.812, 91500, 2310], ...], "kept": "thread", "explored": [0.02, 0.41], "learned": 3,
-     "needs": ["tools"], "unsure": true, "most": 900, "outcome": "truncated"}
+     "needs": ["tools"], "unsure": true, "most": 900, "outcome": "truncated",
+     "stages": [["auth", 31], ...], "tries": [["openai/gpt-4o-mini", "ok", 420, 812000]]}
 
 candidates: the choice first, then those that could win under some policy (none is better in quality, cost and time at once): name, expected
 quality, cost in 10^-9 USD (null: not known), time in ms. Only of calls where the router chose; a call that names its model keeps what is needed
 to ask what `auto` would have done: its needs and bound, beside the row's label, difficulty and tokens. Members that say nothing are left out.
+stages, tries: where the time went, put there when the call is settled, all in microseconds: what each stage took, in their order; each attempt's
+target, outcome ("ok" or the name of its error), beginning since the call's, and length.
 """
 
 import math
@@ -51,6 +54,24 @@ class Trail:
     unsure: bool = False
     most: int | None = None
     outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt of a row. outcome: "ok" or the name of its error. Times in ms, the beginning since the call's."""
+
+    target: str
+    outcome: str
+    began_ms: float
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Where a row's time went. stages: (name, ms), in their order."""
+
+    stages: tuple[tuple[str, float], ...] = ()
+    tries: tuple[Try, ...] = ()
 
 
 def of(decision: Decision, *, outcome: str = "", exploration: float = 0.0) -> dict[str, Any] | None:
@@ -98,6 +119,16 @@ def read(stored: Mapping[str, Any] | None) -> Trail | None:
         stored.get("unsure", False),
         stored.get("most"),
         stored.get("outcome", ""),
+    )
+
+
+def times(stored: Mapping[str, Any] | None) -> Times:
+    """Where the time of a row went. Raises: TypeError, ValueError, AttributeError where that can not be read."""
+    if stored is None or stored.get("v") != VERSION:
+        return Times()
+    return Times(
+        tuple((str(stage), took_us / 1000) for stage, took_us in stored.get("stages", ())),
+        tuple(Try(str(name), str(outcome), at_us / 1000, took_us / 1000) for name, outcome, at_us, took_us in stored.get("tries", ())),
     )
 
 

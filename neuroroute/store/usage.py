@@ -36,6 +36,7 @@ GET: Final = "SELECT" + _COLUMNS + "FROM usage_records WHERE request_id = $1"
 PAGE: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at DESC, request_id DESC"
 EACH: Final = "SELECT 1 FROM usage_records /*where*/"
 WALK: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at DESC, request_id DESC"
+WALK_BACK: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at, request_id"
 _SUMS: Final = """
     count(*) AS calls,
     count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
@@ -234,6 +235,26 @@ class Usage:
             if len(rows) < size:
                 return
             last = rows[-1]
+
+    async def along(
+        self, filters: UsageFilter, limit: int, *, before: tuple[datetime, str] | None = None, after: tuple[datetime, str] | None = None
+    ) -> list[UsageRecord]:
+        """The newest of those before a call, or the next ones after it, newest first; a call is (created_at, request_id). As fast on any page."""
+        where = _where(filters)
+        if (mark := before or after) is not None:
+            where.args.append(mark[0])
+            at = f"${len(where.args)}"
+            where.add(f"(created_at, request_id) {'<' if before else '>'} ({at}, {{}})", mark[1])  # type: ignore[arg-type]
+        forward = before is None and after is not None
+        sql, args = where.paged(WALK_BACK if forward else WALK, 1, limit)
+        rows = [_of(row) for row in await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)]
+        return rows[::-1] if forward else rows
+
+    def sums_are_kept(self, filters: UsageFilter) -> bool:
+        """Whether `totals` need not look at single calls."""
+        given = {name: value for name, value in _dimensions(filters) if value is not None}
+        single = filters.status is not None or filters.client_request_id is not None
+        return not single and usage_sums.query(None, given, filters.tag, filters.since, filters.until) is not None
 
     async def totals(self, filters: UsageFilter) -> UsageSums:
         rows = await self._summed(None, filters) or []

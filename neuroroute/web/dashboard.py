@@ -1,53 +1,21 @@
 """The pages that show what happened: overview, usage, calls, models; and signing in and out."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from aiohttp import web
 
 from neuroroute.core.clock import utcnow
-from neuroroute.core.errors import NeuroRouteError, NotFound
-from neuroroute.core.types import LABELS
-from neuroroute.core.value import utilities_of
-from neuroroute.routing import trail
+from neuroroute.core.errors import BadRequest, NeuroRouteError, NotFound
+from neuroroute.core.types import LABELS, Role
 from neuroroute.store.api_keys import ApiKeys
 from neuroroute.store.usage import Usage, UsageFilter, UsageRecord
 from neuroroute.store.users import Users
-from neuroroute.web import pages_chart, session, usage
-from neuroroute.web.bodies import one_of, paging
-from neuroroute.web.pages import number, page, percent, render, see, usd, wants_html
+from neuroroute.web import dashboard_call, pages_chart, session, usage
+from neuroroute.web.bodies import one_of, paging, plain
+from neuroroute.web.pages import ms, number, page, percent, render, see, usd, wants_html
 from neuroroute.web.session import Visitor, visitor
 from neuroroute.web.state import DATABASE, SERVICES
-
-_KEPT: Final = {
-    "thread": "The conversation kept the model that it had.",
-    "tool_loop": "A run of tools kept the model that it began with.",
-    "aside": "Better ranked models had refused or limited us a moment before.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """A model that was weighed, with what was expected of it. score: its utility under the policy as that is now; None: not known."""
-
-    name: str
-    quality: float
-    cost_usd: float | None
-    latency_ms: float
-    score: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Weighed:
-    """candidates: the choice first. why: in words, where it was not the ranking's. explored: it was chosen to learn about it."""
-
-    candidates: list[Alternative]
-    why: str
-    explored: bool
-    needs: list[str]
-    unsure: bool
-
 
 RANGES: Final = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
 
@@ -100,8 +68,7 @@ async def stats(request: web.Request) -> web.StreamResponse:
 
 async def sums(request: web.Request) -> web.StreamResponse:
     """GET /dashboard/usage?from=&to=&group_by=&format=: sums by hour, day, model, key, user or label; JSON, CSV, or the page for a browser."""
-    csv = request.query.get("format") == "csv"
-    return await (sums_page(request) if wants_html(request) and not csv else usage.usage(request))
+    return await (sums_page(request) if wants_html(request) and not usage.wants_csv(request) else usage.usage(request))
 
 
 async def models(request: web.Request) -> web.StreamResponse:
@@ -116,7 +83,7 @@ async def requests(request: web.Request) -> web.StreamResponse:
 
 async def one_request(request: web.Request) -> web.StreamResponse:
     """GET /dashboard/requests/{id}: one call with its facts and its decision; the page for a browser."""
-    return await (request_page(request) if wants_html(request) else usage.one_request(request))
+    return await (dashboard_call.request_page(request) if wants_html(request) else usage.one_request(request))
 
 
 async def missing(request: web.Request) -> web.StreamResponse:
@@ -165,7 +132,14 @@ async def _charts(request: web.Request, chosen: UsageFilter, when: usage.Span) -
         usd,
         lambda row: f"{usd(row['cost_usd'])} spent, {usd(row['saved_usd'])} saved",
     )
-    return {"calls_chart": calls, "money_chart": money, "step": group}
+    times = pages_chart.lines(
+        slots,
+        group,
+        lambda row: (("good", row["mean_latency_ms"]), ("saved", row["mean_ttft_ms"])),
+        ms,
+        lambda row: f"{ms(row['mean_latency_ms'])} for the whole answer, {ms(row['mean_ttft_ms'])} to the first token, {ms(row['mean_overhead_ms'])} own",
+    )
+    return {"calls_chart": calls, "money_chart": money, "times_chart": times, "step": group}
 
 
 @page
@@ -176,7 +150,8 @@ async def overview(request: web.Request, found: Visitor) -> web.StreamResponse:
     stats = await usage.stats_of(request, chosen)
     top = (await usage.models_of(request, found.principal, when))[:6]
     context = {
-        "stats": stats,
+        "stats": {**stats, "calls_per_minute": f"{stats['calls'] / (when.length.total_seconds() / 60):,.1f} a minute"},
+        "when": when,
         "range": name,
         "ranges": list(RANGES),
         "top": [model for model in top if model["calls"]],
@@ -223,52 +198,54 @@ async def requests_page(request: web.Request, found: Visitor) -> web.StreamRespo
     """GET /dashboard/requests for a browser"""
     name, when = _range(request, "7d")
     chosen = usage.filters(request, found.principal, when)
-    number_, limit = paging(request)
-    rows, total = await Usage(request.app[DATABASE]).page(chosen, page=number_, limit=limit)
+    usage_, (_, limit) = Usage(request.app[DATABASE]), paging(request)
+    before, after = _cursor(request, "before"), _cursor(request, "after")
+    rows = await usage_.along(chosen, limit + 1, before=before, after=None if before else after)
+    more, rows = len(rows) > limit, rows[:limit] if after is None or before else rows[-limit:]
+    forward = after is not None and before is None
     context = {
         "rows": [usage.call_facts(row) for row in rows],
-        "total": total,
-        "page": number_,
-        "pages": max(-(-total // limit), 1),
+        "total": (await usage_.totals(chosen)).calls if usage_.sums_are_kept(chosen) else None,
+        "first": _mark(rows[0]) if rows else "",
+        "newer": before is not None or (forward and more),
+        "older": _mark(rows[-1]) if rows and (more or forward) else "",
         "range": name,
         "ranges": list(RANGES),
+        "when": when,
         "statuses": usage.STATUSES,
         "labels": LABELS,
         "models": sorted(request.app[SERVICES].catalog.current.entries),
+        **await _who(request, found),
         "filtered": any(request.query.get(field) for field in ("model", "label", "status", "tag", "key_id", "user_id")),
     }
     return render(request, "requests.html", found, context)
 
 
-@page
-async def request_page(request: web.Request, found: Visitor) -> web.StreamResponse:
-    """GET /dashboard/requests/{id} for a browser"""
-    record = await usage.found_call(request, found.principal)
-    facts = usage.all_facts(record)
-    cost, baseline = facts["cost_usd"], facts["baseline_cost_usd"]
-    saved = baseline - cost if cost is not None and baseline is not None else None
-    return render(request, "request.html", found, {"call": facts, "saved_usd": saved, "weighed": _weighed(request, record)})
+async def _who(request: web.Request, found: Visitor) -> dict[str, dict[str, str]]:
+    """What the newest keys and users are called that somebody may look at, by id."""
+    database = request.app[DATABASE]
+    keys, _ = await ApiKeys(database).page(limit=200, user_id=usage.own(found.principal))
+    users = (await Users(database).page(limit=200))[0] if found.principal.role is not Role.USER else []
+    return {"keys": {key.id: key.name for key in keys}, "users": {user.id: user.name for user in users}}
 
 
-def _weighed(request: web.Request, record: UsageRecord) -> Weighed | None:
-    """What the router weighed for a call, as far as its row still tells it; None where a model was named."""
+def _mark(row: UsageRecord) -> str:
+    """Where a list goes on: `before` or `after` this call."""
+    return f"{row.created_at.isoformat()},{row.request_id}"
+
+
+def _cursor(request: web.Request, name: str) -> tuple[datetime, str] | None:
+    text = plain(request, name)
+    if text is None:
+        return None
+    at, _, request_id = text.partition(",")
     try:
-        kept = trail.read(record.decision)
-    except (TypeError, ValueError):  # not written by this version
-        return None
-    if kept is None or not kept.candidates:
-        return None
-    scores: list[float | None] = [None] * len(kept.candidates)
-    policy = request.app[SERVICES].catalog.current.policy(record.policy or "")
-    costs = [one.cost_nanousd for one in kept.candidates if one.cost_nanousd is not None]
-    if policy is not None and len(costs) == len(kept.candidates):
-        latencies = [one.latency_ms for one in kept.candidates]
-        scores = list(utilities_of([one.quality for one in kept.candidates], costs, latencies, policy.aim)[0])
-    candidates = [
-        Alternative(one.name, one.quality, None if one.cost_nanousd is None else one.cost_nanousd / 1e9, one.latency_ms, score)
-        for one, score in zip(kept.candidates, scores, strict=True)
-    ]
-    return Weighed(candidates, _KEPT.get(kept.kept, ""), kept.explored is not None, sorted(kept.needs), kept.unsure)
+        moment = datetime.fromisoformat(at.replace(" ", "+"))
+        if moment.tzinfo is None or not request_id:
+            raise ValueError
+    except ValueError:
+        raise BadRequest(f"Invalid '{name}': expected the mark of a call as the list's own links have it.", param=name) from None
+    return moment, request_id
 
 
 @page
@@ -276,5 +253,5 @@ async def models_page(request: web.Request, found: Visitor) -> web.StreamRespons
     """GET /dashboard/models for a browser"""
     name, when = _range(request)
     rows = await usage.models_of(request, found.principal, when)
-    context = {"rows": rows, "range": name, "ranges": list(RANGES), "percent": percent}
+    context = {"rows": rows, "range": name, "ranges": list(RANGES), "when": when, "percent": percent}
     return render(request, "models.html", found, context)

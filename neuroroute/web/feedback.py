@@ -43,12 +43,15 @@ async def feedback(request: web.Request) -> web.Response:
     """POST /v1/feedback: on a call of the caller's own; a key's second opinion on a call replaces its first."""
     principal = await caller(request, "v1")
     body = await read_body(request, FeedbackBody)
-    s, database = request.app[SERVICES], request.app[DATABASE]
-    catalog = s.catalog.current
-    if body.correct_model is not None and catalog.entry(body.correct_model) is None:
-        raise BadRequest(f"correct_model: there is no model '{body.correct_model}'", param="correct_model")
+    _known(request, body)
     row = await _own_call(request, principal, body.request_id)
-    async with database.transaction() as change:
+    return answer(shown(await noted(request, principal, row, body)))
+
+
+async def noted(request: web.Request, principal: Principal, row: UsageRecord, body: FeedbackBody) -> FeedbackRow:
+    """Put an opinion on a call on record, and learn from it. Raises: BadRequest where `correct_model` is not known."""
+    _known(request, body)
+    async with request.app[DATABASE].transaction() as change:
         said, before = await Feedback(change).replace(
             row.request_id,
             key_id=principal.key_id,
@@ -58,8 +61,14 @@ async def feedback(request: web.Request) -> web.Response:
             label=body.label,
             comment=body.comment,
         )
-    s.learning.opine(row, said, before, catalog)
-    return answer(shown(said))
+    s = request.app[SERVICES]
+    s.learning.opine(row, said, before, s.catalog.current)
+    return said
+
+
+def _known(request: web.Request, body: FeedbackBody) -> None:
+    if body.correct_model is not None and request.app[SERVICES].catalog.current.entry(body.correct_model) is None:
+        raise BadRequest(f"correct_model: there is no model '{body.correct_model}'", param="correct_model")
 
 
 def shown(said: FeedbackRow) -> dict[str, object]:

@@ -225,10 +225,16 @@ async def usage(request: web.Request) -> web.Response:
     when = span(request, timedelta(days=30))
     group = one_of(request, "group_by", GROUPS) or "day"
     rows = await groups_of(request, filters(request, principal, when), group)
-    if one_of(request, "format", ("json", "csv")) == "csv":
+    if wants_csv(request):
         return as_csv(rows, group)
     page, limit = paging(request)
     return listed(rows[(page - 1) * limit : page * limit], len(rows), page, limit)
+
+
+def wants_csv(request: web.Request) -> bool:
+    """Whether a file for spreadsheets is asked for: by `format`, or by Accept where that says nothing. Raises BadRequest."""
+    wanted = one_of(request, "format", ("json", "csv"))
+    return wanted == "csv" or (wanted is None and "text/csv" in request.headers.get("Accept", ""))
 
 
 async def groups_of(request: web.Request, chosen: UsageFilter, group: str) -> list[dict[str, Any]]:
