@@ -77,7 +77,7 @@ def catalog_of(config: Config, settings: Settings, discovered: Mapping[str, Sequ
         providers,
         declared,
         aliases=config.aliases,
-        policies={name: _policy(given) for name, given in config.routing.policies.items()},
+        policies={name: policy_of(given) for name, given in config.routing.policies.items()},
         rules=[rule_of(given.when, given.use or "", given.policy or "") for given in config.routing.rules],
         default_policy=config.routing.policy,
         baseline_model=config.routing.baseline_model,
@@ -113,6 +113,6 @@ def _model(name: str, given: ModelConfig, providers: Mapping[str, Provider]) -> 
     )
 
 
-def _policy(given: PolicyConfig) -> DeclaredPolicy:
+def policy_of(given: PolicyConfig) -> DeclaredPolicy:
     weights = {name: value for name, value in given.weights.model_dump().items() if value is not None}
     return DeclaredPolicy(given.quality_floor or 0.0, weights, given.dial, given.quality_slack, given.allow or (), given.deny or ())
