@@ -37,13 +37,14 @@ PAGE: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY creat
 EACH: Final = "SELECT 1 FROM usage_records /*where*/"
 WALK: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at DESC, request_id DESC"
 WALK_BACK: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at, request_id"
-SAMPLE: Final = (
-    "SELECT found.* FROM generate_series(0, $4::int - 1) AS slot CROSS JOIN LATERAL (SELECT"
-    + _COLUMNS
-    + """FROM usage_records
-    WHERE created_at >= $1::timestamptz + ($2::timestamptz - $1) * slot / $4 AND created_at < $1::timestamptz + ($2::timestamptz - $1) * (slot + 1) / $4
-    ORDER BY created_at DESC LIMIT $3) AS found"""
-)
+SAMPLE: Final = """
+SELECT found.* FROM generate_series(0, $4::int - 1) AS slot CROSS JOIN LATERAL (
+    SELECT * FROM usage_records
+    WHERE created_at >= $1::timestamptz + ($2::timestamptz - $1) * slot / $4
+        AND created_at < $1::timestamptz + ($2::timestamptz - $1) * (slot + 1) / $4
+    ORDER BY created_at DESC LIMIT $3
+) AS found
+"""
 _SUMS: Final = """
     count(*) AS calls,
     count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
@@ -244,13 +245,8 @@ class Usage:
             last = rows[-1]
 
     async def sample(self, since: datetime, until: datetime, most: int, *, slots: int = 24) -> list[UsageRecord]:
-        """
-        At most so many calls, spread over a time: the newest of each of its slots. Where they are fewer, all of them are there.
-        """
-        few = [_of(row) for row in await self._database.fetch(*_where(UsageFilter(since=since, until=until)).paged(WALK, 1, most + 1))]
-        if len(few) <= most:
-            return few
-        return [_of(row) for row in await self._database.fetch(SAMPLE, since, until, -(-most // slots), slots)]
+        """At most so many calls, spread over a time: the newest of each of its slots."""
+        return [_of(row) for row in await self._database.fetch(SAMPLE, since, until, most // slots, slots)]
 
     async def along(
         self, filters: UsageFilter, limit: int, *, before: tuple[datetime, str] | None = None, after: tuple[datetime, str] | None = None
@@ -260,7 +256,7 @@ class Usage:
         if (mark := before or after) is not None:
             where.args.append(mark[0])
             at = f"${len(where.args)}"
-            where.add(f"(created_at, request_id) {'<' if before else '>'} ({at}, {{}})", mark[1])  # type: ignore[arg-type]
+            where.add(f"(created_at, request_id) {'<' if before else '>'} ({at}, {{}})", mark[1])
         forward = before is None and after is not None
         sql, args = where.paged(WALK_BACK if forward else WALK, 1, limit)
         rows = [_of(row) for row in await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)]

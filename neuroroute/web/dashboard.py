@@ -137,7 +137,9 @@ async def _charts(request: web.Request, chosen: UsageFilter, when: usage.Span) -
         group,
         lambda row: (("good", row["mean_latency_ms"]), ("saved", row["mean_ttft_ms"])),
         ms,
-        lambda row: f"{ms(row['mean_latency_ms'])} for the whole answer, {ms(row['mean_ttft_ms'])} to the first token, {ms(row['mean_overhead_ms'])} own",
+        lambda row: (
+            f"{ms(row['mean_latency_ms'])} for the whole answer, {ms(row['mean_ttft_ms'])} to the first token, {ms(row['mean_overhead_ms'])} own"
+        ),
     )
     return {"calls_chart": calls, "money_chart": money, "times_chart": times, "step": group}
 

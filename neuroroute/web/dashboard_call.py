@@ -113,6 +113,7 @@ async def say(request: web.Request, found: Visitor) -> web.StreamResponse:
 
 def as_curl(record: UsageRecord, api_url: str) -> str:
     """A command that sends such a call again: without the key, and with a prompt of its own, since prompts are not kept."""
+    body: dict[str, Any]
     if record.endpoint == "/prompt":
         path, body = "/prompt", {"prompt": _PROMPT, "model_id": record.requested_model}
     else:
@@ -138,7 +139,11 @@ def _waterfall(record: UsageRecord) -> pages_chart.Waterfall | None:
         return None
     spans, at_ms = [], 0.0
     for stage, took_ms in times.stages:
-        spans.append(pages_chart.Span(_STAGES.get(stage, stage.replace("_", " ")), "stage" if stage != "model_generation" else "wait", at_ms, took_ms))
+        spans.append(
+            pages_chart.Span(
+                _STAGES.get(stage, stage.replace("_", " ")), "stage" if stage != "model_generation" else "wait", at_ms, took_ms
+            )
+        )
         at_ms += took_ms
     for number, tried in enumerate(times.tries, 1):
         good = tried.outcome == "ok"

@@ -101,7 +101,15 @@ def waterfall(spans: Sequence[Span], total_ms: float) -> Waterfall:
 
 
 def _short_ms(value: float) -> str:
-    return f"{value / 1000:,.2f} s" if value >= 10_000 else f"{value:,.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 1 else f"{value * 1000:,.0f} µs"
+    return (
+        f"{value / 1000:,.2f} s"
+        if value >= 10_000
+        else f"{value:,.0f} ms"
+        if value >= 100
+        else f"{value:.1f} ms"
+        if value >= 1
+        else f"{value * 1000:,.0f} µs"
+    )
 
 
 def step_of(length: timedelta) -> str:

@@ -14,7 +14,7 @@ playwright = pytest.importorskip("playwright.async_api", reason="playwright is n
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium, or CHROMIUM=<path>")
 
-PAGES = ("", "/requests", "/usage?group_by=model", "/models", "/keys", "/users", "/playground", "/settings")
+PAGES = ("", "/requests", "/usage?group_by=model", "/models", "/routing", "/keys", "/users", "/playground", "/settings")
 WATCH = "document.addEventListener('securitypolicyviolation', (event) => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI))"
 
 # What every page must have for people who do not see it: one h1, no level skipped, a name for each field and button, unique ids, contrast of 4.5.
@@ -105,10 +105,49 @@ async def test_a_key_is_made_used_and_its_call_seen(database_url):
         await page.wait_for_url("**/requests/req_*")
         text = await page.inner_text("main")
         assert "auto" in text and "balanced" in text and "Decision" in text
+        assert await page.locator("svg.waterfall g.bar").count() >= 8  # seven stages and an attempt
+        await page.locator("svg.waterfall g.bar").first.hover()
+        assert "key" in await page.locator(".tip").inner_text()
+        await page.get_by_label("It should have gone to").select_option("demo-large")
+        await page.get_by_role("button", name="The answer was bad").click()
+        await page.get_by_text("You said: bad; it should have gone to demo-large").wait_for()
         await page.get_by_role("link", name="Overview", exact=True).click()
         assert "No calls in this time yet" not in await page.inner_text("main")
         await page.get_by_role("button", name="Sign out").click()
         await page.wait_for_url("**/sign-in")
+
+
+async def test_figures_come_by_themselves_until_they_are_paused(database_url):
+    async with gateway(database_url, neuroroute_demo=True) as gw, browsing(gw) as page:
+        await page.clock.install()
+        await page.reload()
+        async with gw.chat("auto"):
+            pass
+        await gw.rows(1)
+        await page.clock.fast_forward(11_000)
+        await page.get_by_text("Busiest models").wait_for()
+        await page.get_by_role("button", name="Pause").click()
+        async with gw.chat("auto:best"):
+            pass
+        await gw.rows(2)
+        await page.clock.fast_forward(30_000)
+        assert await page.locator(".tile .value").first.inner_text() == "1"
+        await page.get_by_role("button", name="Refresh live").click()
+        await page.locator(".tile .value", has_text=re.compile("^2$")).first.wait_for()
+
+
+async def test_a_policy_is_tried_while_it_is_filled_in(database_url):
+    async with gateway(database_url, neuroroute_demo=True) as gw, browsing(gw) as page:
+        async with gw.chat("auto:cheap"):
+            pass
+        await gw.rows(1)
+        await page.get_by_role("link", name="Routing", exact=True).click()
+        await page.get_by_role("link", name="cheap", exact=True).click()
+        await page.get_by_text("No call would go elsewhere.").wait_for()
+        await page.get_by_label("Least quality").fill("0.999")
+        await page.get_by_role("heading", name="Which calls move").wait_for()
+        await page.get_by_label("Least quality").fill("much")
+        await page.get_by_text("quality_floor: a number is expected").wait_for()
 
 
 async def test_the_playground_streams(database_url):
