@@ -6,7 +6,7 @@ joins them in `chain`.
 
     __main__   `python -m neuroroute`, and the worker of a supervisor
     cli        the commands: keys users models config migrate alerts doctor usage launch (coding tools) route (offline expect) replay refit, docs
-               (the README's tables) | imports (moving: apply deployments draft litellm litellm_keys litellm_settings openrouter services)
+               (the README's tables) | backup, imports (moving: apply deployments draft litellm litellm_keys litellm_settings openrouter services)
                | out: how they print
     serve      run a process: run process worker supervisor listener database banner
     app        the composition root: Settings -> Services -> web.Application
@@ -30,7 +30,7 @@ joins them in `chain`.
     caching    was it answered before: keys policy responses forms
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook)
-    store      the tables: postgres embedded embedded_install migrate columns | users api_keys sessions usage usage_sums spend budgets alerts responses
+    store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums spend budgets alerts responses
                feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
     core       errors types settings config jsonbytes sse tokens money value clock ids log tasks
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from neuroroute import __version__
-from neuroroute.cli import alerts, config, imports, journal, keys, launch, migrate, models, refit, replay, route, usage, users
+from neuroroute.cli import alerts, backup, config, imports, journal, keys, launch, migrate, models, refit, replay, route, usage, users
 from neuroroute.cli.out import Fault, faults, load
 
 app = typer.Typer(
@@ -70,6 +70,8 @@ app.command("route")(route.route)
 app.command("usage")(usage.usage)
 app.command("replay")(replay.replay)
 app.command("refit")(refit.refit)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -121,17 +122,17 @@ async def status(database: Queries, where: Path | None = None) -> list[Migration
     return result + [Migration(name, name[5:9].rstrip("_"), applied[name]["checksum"], "", applied[name]["applied_at"]) for name in newer]
 
 
-async def run(database: Database, where: Path | None = None, *, phase: str | None = None) -> list[str]:
+async def run(database: Database, where: Path | None = None, *, phase: str | None = None, only: Collection[str] | None = None) -> list[str]:
     """
     Bring the schema up to date; several processes may do it at once.
 
-    phase: "pre" stops before the first `post` migration; None runs all.
+    phase: "pre" stops before the first `post` migration; None runs all. only: the names of those that may run; None = any.
     Returns the names of those that ran now.
     Raises: MigrationFailed, DatabaseAway
     """
     done = []
     for migration in await status(database, where):
-        if migration.applied_at is not None:
+        if migration.applied_at is not None or (only is not None and migration.name not in only):
             continue
         if phase == "pre" and migration.phase == "post":
             break

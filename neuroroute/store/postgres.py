@@ -42,10 +42,8 @@ HEARTBEAT_S: Final = 2.0
 _log = logging.getLogger("neuroroute.postgres")
 
 SET_UP: Final = (
-    # a client that went away stops its query within a second, where the server's platform can tell
-    "SET client_connection_check_interval = '1s'",
-    # planning a compilation costs more than our statements
-    "SET jit = off",
+    "SET client_connection_check_interval = '1s'",  # a client that went away stops its query within a second, where the platform can tell
+    "SET jit = off",  # planning a compilation costs more than our statements
 )
 
 
@@ -148,7 +146,6 @@ class Database:
         return await self._run(lambda connection: connection.fetchval(sql, *args), sql, timeout_s)
 
     async def execute(self, sql: LiteralString, *args: object, timeout_s: float | None = None) -> int:
-        """Returns the number of rows that the statement touched."""
         return _touched(await self._run(lambda connection: connection.execute(sql, *args), sql, timeout_s))
 
     async def script(self, sql: str, *, timeout_s: float = 60.0) -> None:
@@ -352,12 +349,15 @@ class Transaction:
         return await self._run(self._connection.fetchval(sql, *args), sql, timeout_s)
 
     async def execute(self, sql: LiteralString, *args: object, timeout_s: float | None = None) -> int:
-        """Returns the number of rows that the statement touched."""
         return _touched(await self._run(self._connection.execute(sql, *args), sql, timeout_s))
 
     async def script(self, sql: str, *, timeout_s: float = 600.0) -> None:
         """Run several statements without arguments."""
         await self._run(self._connection.execute(sql), "script", timeout_s)
+
+    async def stream(self, work: Callable[["Connection"], Awaitable[Result]], what: str) -> Result:
+        """What `work` does with the connection itself, such as COPY. what: how the log calls it."""
+        return await self._run(work(self._connection), what, None)
 
     async def commit(self) -> None:
         """Raises: DatabaseFault where a statement failed and its error was swallowed: the server rolls back then, and says so in passing."""
