@@ -78,9 +78,8 @@ async def backup(database: Database, path: Path) -> Manifest:
 
     Raises: BackupFaulty where a file is there already, or nothing can be written; DatabaseAway
     """
-    with _new_file(path) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
-            return await _fill(database, archive)
+    with _new_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
+        return await _fill(database, archive)
 
 
 @contextmanager
