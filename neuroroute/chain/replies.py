@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -17,6 +18,7 @@ _JSON: Final = "application/json"
 _UNFIT: Final = dict.fromkeys(range(32)) | {127: None}
 
 
+@lru_cache(maxsize=4096)  # names of models and providers, reasons: few
 def header_safe(text: str) -> str:
     """`text` as a header can carry it: no control characters, Latin-1 at most."""
     if text.isascii() and text.isprintable():

@@ -55,6 +55,10 @@ _PARTS: Final = frozenset(
 )
 
 
+_TALK: Final = ("user", "system", "developer")
+"""Roles whose message needs nothing but its text. A tuple: what stands in its place may be no string, and have no hash."""
+
+
 def check(body: Mapping[str, Any], dialect: Dialect) -> None:
     """Raises BadRequest naming the field."""
     for name, value in body.items():
@@ -93,6 +97,8 @@ def _list_of(body: Mapping[str, Any], name: str, *, at_least_one: bool = True) -
 def _check_chat(body: Mapping[str, Any]) -> None:
     called: set[object] = set()
     for i, message in enumerate(_list_of(body, "messages")):
+        if isinstance(message, dict) and message.get("role") in _TALK and isinstance(message.get("content"), str):
+            continue  # most of them, and nothing is wrong with them
         at = f"messages[{i}]"
         if not isinstance(message, dict):
             raise _mistyped(at, "an object", message)

@@ -14,7 +14,11 @@ _MAX_CHARS: Final = 4096
 def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
     """What headers and the body's `neuroroute` member ask of us; the body wins. Raises BadRequest naming the field."""
     asked = body.get("neuroroute")
-    policy, cache, tags = (header(headers, f"x-neuroroute-{name}") for name in ("policy", "cache", "tags"))
+    policy, cache, tags = (
+        header(headers, "x-neuroroute-policy"),
+        header(headers, "x-neuroroute-cache"),
+        header(headers, "x-neuroroute-tags"),
+    )
     if asked is None and policy is None and cache is None and tags is None:
         return NO_STEERING
     own: Mapping[str, Any] = asked or {}

@@ -44,9 +44,10 @@ class HttpSource:
         if length is not None and length > self._max_bytes:
             raise self._too_large()
         try:
-            if self._request.content.is_eof():  # the whole body came with the head: no clock, no wait
-                body = self._request.content.read_nowait()
-                if len(body) > self._max_bytes:
+            request = self._request
+            if request._read_bytes is None and request.content.is_eof():  # the whole body came with the head: no clock, no wait
+                body = request._read_bytes = request.content.read_nowait()  # as `read` keeps it, for who asks again
+                if len(body) > min(self._max_bytes, request._client_max_size):
                     raise self._too_large()
                 return body
             async with asyncio.timeout(self._timeout_s):

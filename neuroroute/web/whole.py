@@ -22,8 +22,7 @@ class Whole(web.StreamResponse):
     """
 
     def __init__(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        super().__init__(status=status)
-        self._whole, self._plain = body, headers
+        self._status, self._whole, self._plain = status, body, headers  # and none of what the class above makes: nobody asks for it
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Raises ConnectionResetError where the client has gone."""

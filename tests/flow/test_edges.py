@@ -159,7 +159,7 @@ async def test_a_body_over_the_limit_that_comes_with_its_head_in_chunks(database
         chunks = b"7d0\r\n" + b" " * 2000 + b"\r\n0\r\n\r\n"
         for path, kind in (("/v1/chat/completions", JSON), ("/v1/files", FORM), ("/admin/users", JSON)):
             status, _, answer = await exchange(gw, request_bytes("POST", path, chunks, kind, "Transfer-Encoding: chunked"))
-            assert (status, json.loads(answer)["error"]["code"]) == (413, "request_too_large"), path
+            assert (status, json.loads(answer)["error"]["code"]) == (413, "request_too_large"), (path, answer)
 
 
 ODD_CHATS: list[dict[str, Any]] = [
