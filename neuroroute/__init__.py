@@ -16,7 +16,7 @@ joins them in `chain`.
                dashboard_tools pages pages_chart | ops openapi
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
                dispatch settle answer | shapes steering conversation replies stored tapes tapes_shared (resumable) flight flight_shared (joined) meter
-               gauges allowance | limit_rules budget_rules offer | learning judging refit
+               trace gauges allowance | limit_rules budget_rules offer | learning judging refit
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages anthropic_answers),
                over_chat: messages_to_openai (messages_answers) responses_to_chat (responses_answers responses_items) completions_to_chat |

@@ -61,6 +61,7 @@ from neuroroute.telemetry.alert_rules import rules_of
 from neuroroute.telemetry.alerts import Webhook, place_of
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.telemetry.shared import METRICS_FOLDER, Shared
+from neuroroute.telemetry.tracing import traces_of
 from neuroroute.telemetry.watch import Watch
 from neuroroute.web import cors
 from neuroroute.web.errors import errors
@@ -97,7 +98,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     The gateway as an aiohttp application, ready to be served.
 
     settings.database_url must be set: the embedded server, where one is used, runs already. worker: its number on this machine.
-    Raises: ConfigFaulty with every fault of the configuration file.
+    Raises: ConfigFaulty with every fault of the configuration file; SettingsFaulty where a setting needs an extra that is not installed.
     """
     assert settings.database_url is not None
     file = ConfigFile(config_path) if config_path is not None else None
@@ -191,6 +192,8 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
     }
     if app[REDIS] is not None:
         jobs["cache"] = s.cache.run
+    if s.traces is not None:
+        jobs["traces"] = s.traces.run
     if file is not None:
         jobs["configuration"] = lambda: file.watch(offer.take)
     return jobs
@@ -228,6 +231,8 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         end()
     if neighbours is not None:
         await neighbours.close()
+    if s.traces is not None:
+        await s.traces.close()
     await app[WATCH].webhook.close()
     await app[WATCH].close()
     await s.learning.close()
@@ -336,6 +341,7 @@ def _services(
             on_written=lambda rows: budgets.booked([row.request_id for row in rows]),
         ),
         metrics=metrics,
+        traces=traces_of(settings),
     )
 
 

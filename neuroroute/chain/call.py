@@ -20,6 +20,7 @@ from neuroroute.limits.concurrency import Slot
 from neuroroute.limits.rate import Verdict
 from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.decision import Decision
+from neuroroute.telemetry.tracing import Trace
 
 
 class Source(Protocol):
@@ -77,12 +78,13 @@ class Conversation:
 
 @dataclass(slots=True)
 class Tried:
-    """One try of one target. `outcome` is "ok" or the name of the error it ended in; began_s: monotonic."""
+    """One try of one target. `outcome` is "ok" or the name of the error it ended in; span_id: 0 = no provider was told of one."""
 
     target: Target
     outcome: str
     took_s: float
-    began_s: float
+    began_s: float  # monotonic
+    span_id: int = 0
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class Call:
     # reserve
     reservation: Reservation | None = None
     # dispatch
+    trace: Trace | None = None  # where its span stands; None: nobody was told of it
     tried: list[Tried] = field(default_factory=list)
     target: Target | None = None
     usage: Usage = field(default_factory=Usage)

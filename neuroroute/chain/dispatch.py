@@ -19,6 +19,7 @@ from neuroroute.chain.call import Call, Tried
 from neuroroute.chain.meter import checked
 from neuroroute.chain.rate_limit import tokens_asked
 from neuroroute.chain.services import Services
+from neuroroute.chain.trace import marked
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NeuroRouteError, Retry, Unavailable, UpstreamBroken, UpstreamError, UpstreamLimited
 from neuroroute.core.types import Dialect, Reply, Target
@@ -147,16 +148,16 @@ class dispatch:
         except Unavailable:
             self._close(0)
             raise
-        call.target = target
+        call.target, span_id = target, 0
         try:
             translator = translator_for(call.client.dialect, target)
-            request = translator.request(call.client, target)
+            request, span_id = marked(call, translator.request(call.client, target), s)
             self._response = await s.transport.open(request, target.timeouts, call.reservation).__aenter__()
             answer = await self._answer(self._response, translator, target)
         except UpstreamError as error:
             now_s = monotonic_s()
             call.upstream_s += now_s - began_s
-            call.tried.append(Tried(target, type(error).__name__, now_s - began_s, began_s))
+            call.tried.append(Tried(target, type(error).__name__, now_s - began_s, began_s, span_id))
             attempt.failed(error, now_s)
             self._close(0)
             raise
@@ -166,7 +167,7 @@ class dispatch:
             raise
         now_s = call.first_byte_s = monotonic_s()
         call.upstream_s += now_s - began_s
-        call.tried.append(Tried(target, "ok", now_s - began_s, began_s))
+        call.tried.append(Tried(target, "ok", now_s - began_s, began_s, span_id))
         if isinstance(answer, Reply):
             attempt.succeeded(now_s, call.usage.completion_tokens, whole=True)
         else:

@@ -27,6 +27,7 @@ from neuroroute.routing.threads import Threads
 from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import UsageRecord
 from neuroroute.telemetry.metrics import Metrics
+from neuroroute.telemetry.tracing import Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +57,5 @@ class Services:
     ledger: Ledger[UsageRecord]
     learning: Learning
     metrics: Metrics
+    traces: Traces | None  # None: nobody wants them
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("neuroroute"))

@@ -9,6 +9,7 @@ from typing import Any, Final
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
+from neuroroute.chain.trace import finish
 from neuroroute.core import tokens
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.errors import ClientGone, StreamCut
@@ -40,6 +41,8 @@ def settle(call: Call, s: Services) -> None:
         s.metrics.count("neuroroute_attempts", (tried.target.name, tried.outcome))
     s.ledger.settle(record)
     s.metrics.observe(record)
+    if s.traces is not None:
+        finish(call, record, s.traces)
     if call.error is None and not call.is_paid_elsewhere:
         _learn(call, s)
 

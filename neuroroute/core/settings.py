@@ -184,6 +184,7 @@ class Settings(BaseModel):
     otel_exporter_otlp_endpoint: WebUrl | None = _setting(
         "monitoring", "Where traces are sent (extra `otel`); the other standard `OTEL_*` variables are read by OpenTelemetry itself"
     )
+    otel_exporter_otlp_traces_endpoint: WebUrl | None = _setting("monitoring", "The same as a full URL, `/v1/traces` included")
 
     alert_webhook_url: WebUrl | None = _setting("alerts", "Where alerts are posted as JSON; unset: they are logged and shown", secret=True)
     alert_webhook_secret: str | None = _setting("alerts", "Signs what is posted there; unset: it is not signed", secret=True, min_length=8)

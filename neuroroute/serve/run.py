@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from neuroroute.core import log
-from neuroroute.core.settings import Settings
+from neuroroute.core.settings import Settings, SettingsFaulty
 from neuroroute.core.tasks import Tasks, cancel, spawn
 from neuroroute.serve.database import Ground, prepare, prepare_later
 from neuroroute.serve.listener import listen
@@ -97,7 +97,7 @@ async def _alone(settings: Settings, data_dir: Path, listener: socket.socket, gr
             on_ready=lambda: _log.info("serving on port %d", listener.getsockname()[1]),
             on_facts=banner.show,
         )
-    except (ConfigFaulty, MigrationFailed) as failed:
+    except (ConfigFaulty, SettingsFaulty, MigrationFailed) as failed:
         raise StartFailed(str(failed)) from failed
     finally:
         if waiting is not None:

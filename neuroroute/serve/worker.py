@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from neuroroute.core import jsonbytes, log
 from neuroroute.core.config import ConfigFaulty
-from neuroroute.core.settings import Settings
+from neuroroute.core.settings import Settings, SettingsFaulty
 from neuroroute.core.tasks import Tasks, cancel, spawn
 from neuroroute.serve.database import prepare, prepare_later
 from neuroroute.serve.process import Orders, create_app, live, run_loop
@@ -69,7 +69,7 @@ async def _work(settings: Settings, slot: int, listener: socket.socket, control:
             on_ready=lambda: say(ready=True, pid=os.getpid()),
             on_facts=lambda facts: say(facts=asdict(facts)),
         )
-    except (ConfigFaulty, MigrationFailed) as failed:
+    except (ConfigFaulty, SettingsFaulty, MigrationFailed) as failed:
         say(fault=str(failed))
         return FAULT_STATUS
     finally:
