@@ -29,7 +29,7 @@ joins them in `chain`.
     limits     may it go on: rate window concurrency queue | budget account | the common store: leases share book neighbours
     caching    was it answered before: keys policy responses forms
     accounting what did it cost: cost ledger flusher | journal frames records recovery
-    telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook)
+    telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums spend budgets alerts responses
                feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
     core       errors types settings config jsonbytes sse tokens money value clock ids log tasks
