@@ -10,10 +10,10 @@ IMAGE ?= neuroroute:latest
 SOURCES := neuroroute tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format bench docs migrate train eval image clean
+.PHONY: help run test chaos check format bench docs migrate train eval image image-check chart-check deploy-check lock clean
 
 help: ## show what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## run the gateway from this checkout (ARGS="--port 8080")
 	@exec $(PY) -m neuroroute serve $(ARGS)
@@ -54,6 +54,19 @@ eval: $(VENV)/.dev ## measure the classifier
 
 image: ## build the container image
 	docker build --tag $(IMAGE) .
+
+image-check: $(VENV)/.dev ## check the Dockerfile: lint it, build it, run the image read-only (all of it needs root, buildah and debootstrap)
+	$(PY) -m pytest -rs tests/deploy/test_image.py tests/deploy/test_locks.py $(ARGS)
+
+chart-check: $(VENV)/.dev ## render the Helm chart and validate what comes out
+	$(PY) -m pytest -rs tests/deploy/test_chart.py $(ARGS)
+
+deploy-check: $(VENV)/.dev ## run the scripts of deploy against stand-ins; check compose file and workflows
+	$(PY) -m pytest -rs tests/deploy --ignore tests/deploy/test_image.py --ignore tests/deploy/test_chart.py $(ARGS)
+
+lock: $(VENV)/.dev ## pin anew what the image installs
+	$(PIP) install uv
+	PATH="$(VENV)/bin:$$PATH" $(PY) deploy/lock.py
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
