@@ -15,8 +15,8 @@ joins them in `chain`.
                admin_keys admin_cache admin_alerts schemas | session dashboard dashboard_call dashboard_keys dashboard_routing
                dashboard_tools pages pages_chart | ops openapi
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
-               dispatch settle answer | shapes steering conversation replies stored tapes tapes_shared (resumable) flight flight_shared (joined) meter
-               trace gauges allowance | limit_rules budget_rules offer | learning judging refit
+               dispatch settle answer | shapes steering conversation replies stored tapes tapes_shared (resumable) semantic flight flight_shared (joined)
+               meter trace gauges allowance | limit_rules budget_rules offer | learning judging refit
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages anthropic_answers),
                over_chat: messages_to_openai (messages_answers) responses_to_chat (responses_answers responses_items) completions_to_chat |
@@ -27,11 +27,11 @@ joins them in `chain`.
     classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data
                augment measure metrics many card chart | corpus, weights
     limits     may it go on: rate window concurrency queue | budget account | the common store: leases share book neighbours
-    caching    was it answered before: keys policy responses forms
+    caching    was it answered before: keys policy responses forms likeness
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums spend budgets alerts responses
-               feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
+               semantic feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
     core       errors types settings config jsonbytes sse tokens money value clock ids log tasks
 
 The life of a call (chain.life):

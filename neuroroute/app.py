@@ -33,6 +33,7 @@ from neuroroute.chain.judging import Judge
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
+from neuroroute.chain.semantic import Semantic
 from neuroroute.chain.services import Services
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
@@ -56,6 +57,7 @@ from neuroroute.routing.threads import Threads
 from neuroroute.store.budgets import Holds
 from neuroroute.store.postgres import Database, DatabaseAway
 from neuroroute.store.responses import StoredResponses
+from neuroroute.store.semantic import SemanticAnswers
 from neuroroute.store.usage import Usage
 from neuroroute.telemetry.alert_rules import rules_of
 from neuroroute.telemetry.alerts import Webhook, place_of
@@ -268,6 +270,7 @@ async def _tell(database: Database, payload: str) -> None:
 def _configure(s: Services, offer: Offer) -> None:
     """What the configuration says of limits and budgets takes effect."""
     config = offer.config
+    s.semantic.configure(config)
     s.limit_rules.configure(config.limits.limits())
     s.budget_rules.configure([budget.budget() for budget in config.budgets])
     named = {name: provider.limits.limits() for name, provider in config.providers.items()}
@@ -320,6 +323,7 @@ def _services(
         budget_rules=BudgetRules(),
         budgets=budgets,
         cache=ResponseCache(settings.cache_max_bytes // settings.workers, redis, prefix=settings.cache_prefix),
+        semantic=Semantic(SemanticAnswers(database)),
         cache_shared_by_all=offer.config.cache.share == "everyone",
         classifier=classifier,
         readings=Allowance(READINGS_PER_S, burst=2 * READINGS_PER_S),
@@ -360,4 +364,6 @@ async def _expire(services: Services) -> None:
     """Once an hour, remove what was kept of responses long enough, a page at a time."""
     while True:
         gone = await services.responses.expire()
+        if not gone:
+            await services.semantic.expire()
         await asyncio.sleep(0.1 if gone else 3600)

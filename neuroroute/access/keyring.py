@@ -359,6 +359,7 @@ def _principals(access: Access) -> list[tuple[bytes, Principal]]:
             for scope, subject, budget in (("key", access.key_id, access.budget), ("user", access.user_id, access.user_budget))
             if budget is not None
         ),
+        access.semantic_cache,
     )
     if access.previous_digest is None or access.previous_until is None:
         return [(access.digest, now)]

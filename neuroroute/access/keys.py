@@ -63,6 +63,7 @@ async def create_key(
     expires_at: datetime | None = None,
     tags: Mapping[str, str] | None = None,
     on_disconnect: str = "cancel",
+    semantic_cache: bool | None = None,
     secret: str | None = None,
     actor: Actor = NOBODY,
 ) -> Made:
@@ -78,7 +79,7 @@ async def create_key(
         try:
             key = await ApiKeys(change).create(
                 user_id, name, digest=key_digest(shown, salt), display=key_display(shown), allowed_models=allowed_models,
-                limits=limits, budget=budget, expires_at=expires_at, tags=tags, on_disconnect=on_disconnect,
+                limits=limits, budget=budget, expires_at=expires_at, tags=tags, on_disconnect=on_disconnect, semantic_cache=semantic_cache,
             )  # fmt: skip
         except StillReferenced as error:
             raise NotFound(f"There is no user '{user_id}'.", param="user_id") from error
@@ -149,6 +150,7 @@ def key_facts(key: ApiKey) -> dict[str, Any]:
         "expires_at": key.expires_at,
         "tags": dict(key.tags),
         "on_disconnect": key.on_disconnect,
+        "semantic_cache": key.semantic_cache,
         "last_used_at": key.last_used_at,
         "previous_until": key.previous_until,
         "created_at": key.created_at,

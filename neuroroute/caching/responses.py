@@ -31,6 +31,8 @@ OBJECT_BYTES: Final = 1400
 
 COMPRESS_FROM_BYTES: Final = 1024
 _COMPRESS_LEVEL: Final = 1  # zlib 1: 25 us per 10 KB, 6 costs four times that for a tenth less
+PREFIX: Final = "prefix:"
+"""Begins a drop by the beginning of models' names (`gpt-`, `openai/`)."""
 _MAGIC: Final = b"NRC2"
 _MAX_SHARE: Final = 8  # one entry is at most an eighth of the map
 _WAITING_BYTES: Final = 16 << 20
@@ -47,7 +49,8 @@ class Entry:
 
     body: the whole answer, or every byte of the stream, [DONE] included. usage_at: where in a stream the usage event begins that stands before
     [DONE]; -1 = it has none. usage, cost_nanousd: what the call cost that fetched it, which is what a hit saves. latency_s: how long it took.
-    tags: what it may be dropped by (`model:`, `key:`, `user:`, `tag:`). origin: the upstream that gave it; another one now makes it void.
+    tags: what it may be dropped by (`model:`, `key:`, `user:`, `tag:`). origin: the upstream that gave it; another one now makes it void. why, similarity: of an answer to
+    the same question in other words.
     """
 
     body: bytes
@@ -65,6 +68,8 @@ class Entry:
     expires_at_s: float = 0.0  # Unix seconds; set by `keep`
     usage_at: int = -1
     origin: str = ""
+    why: str = ""
+    similarity: float | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -281,7 +286,13 @@ class ResponseCache:
 
     def _is_dropped(self, entry: Entry) -> bool:
         drops = self._drops
-        return bool(drops) and any(drops.get(tag, 0.0) >= entry.made_at_s for tag in (*entry.tags, "*"))
+        if not drops:
+            return False
+        if any(drops.get(tag, 0.0) >= entry.made_at_s for tag in (*entry.tags, "*")):
+            return True
+        names = (entry.model, f"{entry.provider}/{entry.model}")
+        begins = [(tag.removeprefix(PREFIX), at_s) for tag, at_s in drops.items() if at_s >= entry.made_at_s and tag.startswith(PREFIX)]
+        return any(name.startswith(begin) for begin, _ in begins for name in names)
 
     def _sweep(self) -> int:
         count = self._near.drop(self._is_dropped)

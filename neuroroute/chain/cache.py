@@ -5,6 +5,9 @@ Stage `cache`: was this very question answered before, for the same caller?
 in the form in which it went out, the books' figures beside it; a chat or completions call that wants the other form gets it made of the kept one.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from neuroroute.adapters.relay import asks_usage
 from neuroroute.caching.keys import FORM_FREE, Share, cache_key, scope_of
 from neuroroute.caching.policy import OFF, Directive, Plan, Strategy
@@ -28,14 +31,14 @@ async def find(call: Call, s: Services) -> Entry | None:
     if plan is OFF:
         return None
     call.cache_state = "miss" if plan.read else "bypass"
-    call.cache_key = key = _key(call, s)
+    call.cache_key = key = key_of(call, s, call.body)
     if plan.read and _may_name(call):
         entry = s.cache.look(key)
         if entry is None and s.cache.has_behind:
             entry = await s.cache.look_behind(key)
         if entry is not None and entry.stream != call.stream and call.dialect in FORM_FREE:
             entry = s.cache.other_form(key, entry)
-        if entry is not None and _is_true_still(call, entry):
+        if entry is not None and is_true_still(call, entry):
             call.cache_state = "hit"
             taken(call, entry)
             return entry
@@ -158,7 +161,8 @@ def _plan(call: Call, s: Services) -> Plan:
     )
 
 
-def _key(call: Call, s: Services) -> bytes:
+def key_of(call: Call, s: Services, body: Mapping[str, Any]) -> bytes:
+    """The key of a call whose body is this."""
     principal, client, catalog, asked = call.principal, call.client, call.catalog, call.steering
     assert principal is not None and client is not None and catalog is not None
     share = Share.EVERYONE if s.cache_shared_by_all else Share.KEY if s.settings.cache_by_user else Share.USER
@@ -180,7 +184,7 @@ def _key(call: Call, s: Services) -> bytes:
         path=call.path,
         catalog_version=catalog.version if is_auto(call.requested_model) else None,
         model=call.requested_model,
-        body=client.body,
+        body=body,
         stream=client.stream,
         query=call.query,
         steering=steering or None,
@@ -194,7 +198,7 @@ def _may_name(call: Call) -> bool:
     return allowed is None or call.catalog.may_name(call.requested_model, allowed)
 
 
-def _is_true_still(call: Call, entry: Entry) -> bool:
+def is_true_still(call: Call, entry: Entry) -> bool:
     """Whether who gave the answer would be asked today, too: the same upstream under the same name, and still one of those that the name means."""
     catalog = call.catalog
     assert catalog is not None
@@ -244,3 +248,5 @@ def _keep(call: Call, entry: Entry, s: Services) -> None:
     plan, key = call.cache_plan, call.cache_key
     if plan is not None and key is not None and plan.keeps(call.finish_reason, call.dialect):
         s.cache.keep(key, entry, plan.ttl_s)
+        if call.semantic is not None:
+            s.semantic.keep(call, entry, plan.ttl_s)

@@ -6,7 +6,7 @@ A stage reads what stands above its own fields and writes its own; nothing else 
 
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from neuroroute.caching.policy import Plan as CachePlan
 from neuroroute.caching.responses import Entry
@@ -21,6 +21,9 @@ from neuroroute.limits.rate import Verdict
 from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.decision import Decision
 from neuroroute.telemetry.tracing import Trace
+
+if TYPE_CHECKING:
+    from neuroroute.chain.semantic import Asked
 
 
 class Source(Protocol):
@@ -119,6 +122,7 @@ class Call:
     cache_plan: CachePlan | None = None
     kept_entry: Entry | None = None  # the answer that was found
     flight: Flight | None = None  # this call leads it: others may join
+    semantic: "Asked | None" = None  # its question, for the semantic cache
     # classify
     classification: Classification | None = None
     # plan

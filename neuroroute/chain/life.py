@@ -68,6 +68,12 @@ async def _serve(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
 
 async def _fetch(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None:
     """Nobody has the answer: a provider is asked."""
+    if s.semantic.wants(call) and (kept := await s.semantic.find(call, s)) is not None:
+        if call.flight is not None:
+            call.flight.entry = kept
+            call.flight.tell()
+        await replay(call, kept, sink, s)
+        return
     decide(call, s)
     await reserve(call, s)
     async with dispatch(call, s) as answer:

@@ -36,7 +36,9 @@ def _common(call: Call) -> dict[str, str]:
     if call.target is not None:
         headers["x-neuroroute-model"] = header_safe(call.target.model.name)
         headers["x-neuroroute-provider"] = header_safe(call.target.provider.name)
-    if call.decision is not None:
+    if call.kept_entry is not None and call.kept_entry.why:
+        headers["x-neuroroute-route"] = call.kept_entry.why
+    elif call.decision is not None:
         headers["x-neuroroute-route"] = header_safe(call.decision.reason)
     headers["x-neuroroute-attempts"] = str(len(call.tried))
     headers["x-neuroroute-overhead-ms"] = f"{(monotonic_s() - call.started_s - call.upstream_s) * 1000:.2f}"
@@ -102,6 +104,7 @@ def explained(call: Call, s: Services) -> dict[str, object]:
     return explain.explain(call.decision, router_of(s)) | {
         "request_id": call.request_id,
         "cache": call.cache_state,
+        "why": (call.kept_entry.why or None) if call.kept_entry is not None else None,
         "attempts": [{"target": t.target.name, "outcome": t.outcome, "ms": round(t.took_s * 1000, 2)} for t in call.tried],
         "cost_usd": None if call.cost_nanousd is None else call.cost_nanousd / 1e9,
         "baseline_cost_usd": None if call.baseline_cost_nanousd is None else call.baseline_cost_nanousd / 1e9,

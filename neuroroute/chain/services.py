@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from neuroroute.access.keyring import Keyring
 from neuroroute.accounting.ledger import Ledger
@@ -29,6 +30,9 @@ from neuroroute.store.usage import UsageRecord
 from neuroroute.telemetry.metrics import Metrics
 from neuroroute.telemetry.tracing import Traces
 
+if TYPE_CHECKING:
+    from neuroroute.chain.semantic import Semantic
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -42,6 +46,7 @@ class Services:
     budgets: Budgets
     cache: ResponseCache
     cache_shared_by_all: bool
+    semantic: "Semantic"
     classifier: Classifier
     readings: Allowance  # of prompts whose model is named
     catalog: CatalogHolder

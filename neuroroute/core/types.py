@@ -196,6 +196,7 @@ class Principal:
     tags: Mapping[str, str] = field(default_factory=dict)
     on_disconnect: str = "cancel"  # what a cut line does to a stream: cancel, finish, detach
     budgets: tuple[Budget, ...] = ()  # the key's own, the user's
+    semantic_cache: bool | None = None  # None: as its policy or the configuration says
 
 
 @dataclass(slots=True)

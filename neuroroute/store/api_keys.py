@@ -14,24 +14,25 @@ from neuroroute.store.postgres import Queries, Row
 
 INSERT: Final = """
 INSERT INTO api_keys (
-    id, user_id, name, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, created_at, updated_at, digest, display
+    id, user_id, name, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, created_at, updated_at, digest, display,
+    semantic_cache
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14)
 """
 GET: Final = """
-SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect,
+SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, semantic_cache,
     last_used_at, created_at, updated_at
 FROM api_keys WHERE id = $1
 """
 LIST: Final = """
-SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect,
+SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, semantic_cache,
     last_used_at, created_at, updated_at
 FROM api_keys /*where*/ ORDER BY created_at DESC, id DESC
 """
 EACH: Final = "SELECT 1 FROM api_keys /*where*/"
 UPDATE: Final = """
 UPDATE api_keys SET user_id = $2, name = $3, allowed_models = $4, limits = $5, budget = $6, expires_at = $7, tags = $8, status = $9,
-    on_disconnect = $10, updated_at = $11
+    on_disconnect = $10, updated_at = $11, semantic_cache = $13
 WHERE id = $1 AND ($12::timestamptz IS NULL OR updated_at = $12)
 """
 REVOKE: Final = """
@@ -51,7 +52,7 @@ UPDATE api_keys SET last_used_at = $2 WHERE id = ANY($1) AND (last_used_at IS NU
 HAS_DIGEST: Final = "SELECT EXISTS (SELECT FROM api_keys WHERE digest = $1 OR previous_digest = $1)"
 _ACCESS: Final = """
 SELECT k.id AS key_id, k.user_id, k.digest, k.previous_digest, k.previous_until, k.allowed_models, k.limits, k.budget, k.expires_at, k.tags,
-    k.on_disconnect,    u.role, u.limits AS user_limits, u.budget AS user_budget
+    k.on_disconnect, k.semantic_cache, u.role, u.limits AS user_limits, u.budget AS user_budget
 FROM api_keys k JOIN users u ON u.id = k.user_id
 WHERE k.status = 'active' AND u.status = 'active'
 """
@@ -80,6 +81,7 @@ class ApiKey:
     on_disconnect: str = "cancel"  # cancel, finish, detach
     last_used_at: datetime | None = None
     previous_until: datetime | None = None
+    semantic_cache: bool | None = None  # None = as configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Access:
     expires_at: datetime | None
     tags: Mapping[str, str]
     on_disconnect: str
+    semantic_cache: bool | None = None
 
 
 class ApiKeys:
@@ -121,14 +124,15 @@ class ApiKeys:
         expires_at: datetime | None = None,
         tags: Mapping[str, str] | None = None,
         on_disconnect: str = "cancel",
+        semantic_cache: bool | None = None,
     ) -> ApiKey:
         """Raises: StillReferenced where there is no such user; Duplicate where the key is taken."""
         now = utcnow()
         key = ApiKey(
             new_id("key"), user_id, name, display, "active", now, now, None if allowed_models is None else tuple(allowed_models),
-            limits or Limits(), budget, expires_at, dict(tags or {}), on_disconnect,
+            limits or Limits(), budget, expires_at, dict(tags or {}), on_disconnect, semantic_cache=semantic_cache,
         )  # fmt: skip
-        await self._database.execute(INSERT, *_values(key), now, digest, display)
+        await self._database.execute(INSERT, *_values(key), now, digest, display, key.semantic_cache)
         return key
 
     async def get(self, key_id: str) -> ApiKey | None:
@@ -162,7 +166,7 @@ class ApiKeys:
         Raises: NotFound, StillReferenced; Conflict where it was changed since `seen`.
         """
         now = utcnow()
-        if not await self._database.execute(UPDATE, *_values(key), now, seen):
+        if not await self._database.execute(UPDATE, *_values(key), now, seen, key.semantic_cache):
             if seen is not None and await self.get(key.id) is not None:
                 raise Conflict("Somebody else changed this key just now: read it again.")
             raise _unknown(key.id)
@@ -230,7 +234,7 @@ def _of(row: Row) -> ApiKey:
         row["id"], row["user_id"], row["name"], row["display"], row["status"], row["created_at"], row["updated_at"],
         None if models is None else tuple(models), limits_of(row["limits"]), budget_of(row["budget"]), row["expires_at"], row["tags"],
         row["on_disconnect"],
-        row["last_used_at"], row["previous_until"],
+        row["last_used_at"], row["previous_until"], row["semantic_cache"],
     )  # fmt: skip
 
 
@@ -240,4 +244,5 @@ def _access(row: Row) -> Access:
         row["key_id"], row["user_id"], Role(row["role"]), row["digest"], row["previous_digest"], row["previous_until"],
         None if models is None else frozenset(models), limits_of(row["limits"]), limits_of(row["user_limits"]),
         budget_of(row["budget"]), budget_of(row["user_budget"]), row["expires_at"], row["tags"], row["on_disconnect"],
+        row["semantic_cache"],
     )  # fmt: skip

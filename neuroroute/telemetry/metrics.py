@@ -75,6 +75,12 @@ METRICS: Final = (
     Metric("neuroroute_cache_entries", "gauge", "Answers kept in the processes"),
     Metric("neuroroute_cache_bytes", "gauge", "Memory of the answers kept in the processes"),
     Metric("neuroroute_cache_evictions", "counter", "Answers pushed out by newer ones"),
+    Metric(
+        "neuroroute_cache_semantic",
+        "counter",
+        "Look-ups by meaning; outcome: hit, miss, refused (like, but the words differ), failed",
+        ("outcome",),
+    ),
     Metric("neuroroute_ledger_waiting", "gauge", "Usage records that are not in the database yet"),
     Metric("neuroroute_ledger_written", "counter", "Usage records written to the database"),
     Metric("neuroroute_ledger_retries", "counter", "Batches of usage records that had to be tried again"),

@@ -5,18 +5,20 @@ from typing import Final
 from aiohttp import web
 
 from neuroroute.access.keys import note
+from neuroroute.caching.responses import PREFIX
 from neuroroute.core.errors import BadRequest
 from neuroroute.web.bodies import answer
 from neuroroute.web.identity import actor, operator
 from neuroroute.web.state import DATABASE, SERVICES
 
-_BY: Final = {"model": "model:", "key_id": "key:", "user_id": "user:", "tag": "tag:"}
+_BY: Final = {"model": "model:", "key_id": "key:", "user_id": "user:", "tag": "tag:", "prefix": PREFIX}
 _MAX_CHARS: Final = 512
 
 
 async def drop(request: web.Request) -> web.Response:
     """
-    DELETE /admin/cache?model=&key_id=&user_id=&tag=: forget the kept answers of a model, a key, a user or a tag (name=value); without any, all.
+    DELETE /admin/cache?model=&key_id=&user_id=&tag=&prefix=: forget the kept answers of a model, a key, a user, a tag (name=value) or the models
+    whose names begin so (`gpt-`, `openai/`); without any, all.
 
     Every worker forgets them within two seconds. `dropped` counts those that the worker held which answers.
     """
@@ -24,7 +26,15 @@ async def drop(request: web.Request) -> web.Response:
     tag = _tag(request)
     async with request.app[DATABASE].transaction() as change:
         await note(change, actor(request, principal), "cache.drop", tag or "*")
-    return answer({"object": "cache.dropped", "tag": tag, "dropped": request.app[SERVICES].cache.drop(tag)})
+    return answer({"object": "cache.dropped", "tag": tag, "dropped": await forget(request, tag)})
+
+
+async def forget(request: web.Request, tag: str | None) -> int:
+    """Drop what carries the tag, its vectors too; how many answers of this process that were."""
+    services = request.app[SERVICES]
+    dropped = services.cache.drop(tag)
+    await services.semantic.drop(tag)
+    return dropped
 
 
 def _tag(request: web.Request) -> str | None:
@@ -35,7 +45,7 @@ def _tag(request: web.Request) -> str | None:
         if len(value) > _MAX_CHARS:
             raise BadRequest(f"{name}: at most {_MAX_CHARS} characters", param=name)
     if len(given) > 1:
-        raise BadRequest("Name one of model, key_id, user_id and tag, or none of them.", param=given[1][0])
+        raise BadRequest("Name one of model, key_id, user_id, tag and prefix, or none of them.", param=given[1][0])
     if not given:
         return None
     name, value = given[0]

@@ -94,6 +94,7 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
         expires_at=expires_at,
         tags=body.tags,
         on_disconnect=body.on_disconnect,
+        semantic_cache=body.semantic_cache,
         actor=actor(request, principal),
     )
 
@@ -117,6 +118,7 @@ async def update_key(request: web.Request) -> web.Response:
         expires_at=body.expires_at if "expires_at" in sent else key.expires_at,
         tags=(body.tags or {}) if "tags" in sent else key.tags,
         on_disconnect=body.on_disconnect or key.on_disconnect,
+        semantic_cache=body.semantic_cache if "semantic_cache" in sent else key.semantic_cache,
     )
     async with request.app[DATABASE].transaction() as change:
         changed = await ApiKeys(change).update(changed, seen=key.updated_at)

@@ -9,10 +9,11 @@ from neuroroute.access.keys import note, user_facts
 from neuroroute.core.errors import NotFound
 from neuroroute.core.types import Limits, Principal, Role
 from neuroroute.store.users import User, Users
+from neuroroute.web.admin_cache import forget
 from neuroroute.web.bodies import answer, listed, one_of, paging, plain, read_body
 from neuroroute.web.identity import actor, operator
 from neuroroute.web.schemas import UserCreate, UserUpdate
-from neuroroute.web.state import DATABASE, SERVICES
+from neuroroute.web.state import DATABASE
 
 
 def shown(user: User) -> dict[str, Any]:
@@ -77,6 +78,8 @@ async def updated(request: web.Request, principal: Principal, user: User, body: 
     async with request.app[DATABASE].transaction() as change:
         changed = await Users(change).update(changed, seen=user.updated_at)
         await note(change, actor(request, principal), "user.update", user.id, before=user_facts(user), after=user_facts(changed))
+    if changed.status != "active":
+        await forget(request, f"user:{user.id}")
     return changed
 
 
@@ -87,7 +90,7 @@ async def delete_user(request: web.Request) -> web.Response:
     async with request.app[DATABASE].transaction() as change:
         await Users(change).delete(user.id)
         await note(change, actor(request, principal), "user.delete", user.id, before=user_facts(user))
-    request.app[SERVICES].cache.drop(f"user:{user.id}")
+    await forget(request, f"user:{user.id}")
     return answer({"object": "user.deleted", "id": user.id, "deleted": True})
 
 

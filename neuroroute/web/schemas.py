@@ -82,7 +82,7 @@ class KeyCreate(_Body):
     user_id: whose key it is; default: the caller's own. allowed_models: null = all; names, `provider/*` and `auto` names.
 
     on_disconnect: what a cut line does to a stream: `cancel` stops the provider; `finish` lets it end, for the cache and the books; `detach` also keeps
-    the stream to come back to, as `neuroroute.resumable` does for one call.
+    the stream to come back to, as `neuroroute.resumable` does for one call. semantic_cache: whether answers to like questions serve; null = as configured.
     """
 
     name: Name
@@ -93,6 +93,7 @@ class KeyCreate(_Body):
     expires_at: Moment | None = None
     tags: Tags = Field(default_factory=dict)
     on_disconnect: OnDisconnect = "cancel"
+    semantic_cache: bool | None = None
 
 
 class KeyUpdate(_Body):
@@ -105,6 +106,7 @@ class KeyUpdate(_Body):
     expires_at: Moment | None = None
     tags: Tags | None = None
     on_disconnect: OnDisconnect | None = None
+    semantic_cache: bool | None = None
 
 
 class KeyRotate(_Body):

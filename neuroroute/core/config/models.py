@@ -147,6 +147,9 @@ class PolicyConfig(_Part):
     quality_slack: Share | None = Field(default=None, description="share below the best expected quality that is still admitted")
     allow: Names | None = Field(default=None, description="only these models")
     deny: Names | None = Field(default=None, description="never these models")
+    semantic_cache: bool | None = Field(
+        default=None, description="whether answers to like questions serve; default: cache.semantic.enabled"
+    )
 
 
 class RuleConfig(_Part):
@@ -176,6 +179,8 @@ class SemanticConfig(_Part):
     enabled: bool = False
     embedding_model: Name = "text-embedding-3-small"
     threshold: Share = Field(default=0.97, description="least cosine similarity")
+    never: tuple[Task, ...] = Field(default=("code", "math"), description="labels whose prompts are never answered so")
+    timeout_ms: Annotated[int, Field(gt=0, le=10_000)] = Field(default=300, description="a look-up that takes longer is given up")
 
 
 class BudgetConfig(_Part):
