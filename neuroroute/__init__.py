@@ -31,7 +31,7 @@ joins them in `chain`.
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums spend budgets alerts responses
-               semantic feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis
+               semantic feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster
     core       errors types settings config jsonbytes sse tokens money value clock ids log tasks
 
 The life of a call (chain.life):

@@ -85,7 +85,7 @@ NEIGHBOUR_WAIT_S: Final = 0.25
 """A worker that keeps the limits for its neighbours may be busy with a call; unlike a store of its own, that is hardly ever an outage."""
 CACHE_CHANNEL: Final = "neuroroute_cache"
 if TYPE_CHECKING:
-    from neuroroute.store.kv_redis import RedisKV
+    from neuroroute.store.kv_cluster import RedisStore
 
 _log = logging.getLogger("neuroroute")
 
@@ -158,13 +158,13 @@ def _watch(settings: Settings, offer: Offer, database: Database, metrics: Metric
     return watch
 
 
-def _redis(settings: Settings) -> "RedisKV | None":
+def _redis(settings: Settings) -> "RedisStore | None":
     """The client of REDIS_URL. Its library costs a tenth of a second of the start, so it is not imported where there is none."""
     if settings.redis_url is None:
         return None
-    from neuroroute.store.kv_redis import RedisKV
+    from neuroroute.store.kv_cluster import RedisStore
 
-    return RedisKV(settings.redis_url)
+    return RedisStore(settings.redis_url)
 
 
 def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -295,7 +295,7 @@ def _services(
     settings: Settings,
     offer: Offer,
     database: Database,
-    redis: "RedisKV | None",
+    redis: "RedisStore | None",
     data_dir: Path,
     worker: int,
     journal: Journal,

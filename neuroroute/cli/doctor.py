@@ -112,6 +112,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         there = Path(parts.path).is_socket()
         yield Finding("redis", "ok" if there else "fault", place, "" if there else "There is no socket at this path.")
         return
+    parts = urlsplit(settings.redis_url.split(",")[0])  # of a cluster, the first that is named
     fault = _connect(parts.hostname or "localhost", parts.port or 6379)
     yield Finding(
         "redis",

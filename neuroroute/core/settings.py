@@ -65,7 +65,7 @@ def _postgres_url(value: str) -> str:
 
 
 def _redis_url(value: str) -> str:
-    if not re.fullmatch(r"(redis|rediss|unix)://\S+", value):
+    if not re.fullmatch(r"(rediss?(\+cluster)?|unix)://\S+", value):
         raise ValueError("not a Redis URL")
     return value
 
@@ -86,7 +86,9 @@ class Check:
 WebUrl = Annotated[str, Check("a URL that begins with http:// or https://"), BeforeValidator(lambda v: _web_url(str(v).strip()))]
 PostgresUrl = Annotated[str, Check("a URL that begins with postgresql://"), BeforeValidator(lambda v: _postgres_url(str(v).strip()))]
 RedisUrl = Annotated[
-    str, Check("a URL that begins with redis://, rediss:// or unix://"), BeforeValidator(lambda v: _redis_url(str(v).strip()))
+    str,
+    Check("a URL that begins with redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://"),
+    BeforeValidator(lambda v: _redis_url(str(v).strip())),
 ]
 Route = Annotated[str, Check("a path that begins with / and does not end with it"), BeforeValidator(lambda v: _route(str(v).strip()))]
 Size = Annotated[int, Check("a size such as 1048576, 20 MiB or 256MB"), BeforeValidator(_size)]
@@ -152,7 +154,7 @@ class Settings(BaseModel):
     auto_migrate: bool = _setting("database", "Run migrations at the start", True)
 
     redis_url: RedisUrl | None = _setting(
-        "cache", "Redis or Valkey, shared by all replicas; unset: cache and limits live in the process", secret=True
+        "cache", "Redis or Valkey, one or a cluster, shared by all replicas; unset: cache and limits live in the process", secret=True
     )
     enable_cache: bool = _setting("cache", "Answer equal requests from the cache", True)
     cache_ttl: int = _setting("cache", "Seconds that an answer is kept", 300, ge=0, le=31_536_000)

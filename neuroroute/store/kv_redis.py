@@ -10,12 +10,13 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from neuroroute.core.clock import monotonic_s
 from neuroroute.store.kv import Arg, KVAway
@@ -28,8 +29,18 @@ _APPEND: Final = "local n = redis.call('APPEND', KEYS[1], ARGV[1]) redis.call('P
 _HANGS_TO_OPEN: Final = 2  # one late answer may be our own loop's fault, two in a row are not
 
 
+class Moved(Exception):
+    """The key belongs to another node of the cluster. ask: for this command alone."""
+
+    def __init__(self, slot: int, address: tuple[str, int], *, ask: bool) -> None:
+        super().__init__(f"slot {slot} is at {address[0]}:{address[1]}")
+        self.slot, self.address, self.ask = slot, address, ask
+
+
 class RedisKV:
     """
+    One server, or one node of a cluster (see `kv_cluster`, which follows `Moved`). asking: the node is told that it was asked on purpose.
+
     url: redis://, rediss:// or unix://, with credentials and database as redis-py reads them.
     prefix: put before every key.
     """
@@ -40,6 +51,7 @@ class RedisKV:
         self._factory = ConnectionPool.from_url(
             url, protocol=2, socket_timeout=None, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
         )
+        self._host = urlsplit(url).hostname or "localhost"
         self._idle: list[AbstractConnection] = []
         self._free = asyncio.Semaphore(connections)
         self._closed = False
@@ -58,34 +70,46 @@ class RedisKV:
         """For metrics: (name, label values, value)."""
         return [("neuroroute_shared_store_failures", (), self.failures)]
 
-    async def get(self, key: str) -> bytes | None:
-        answer = await self._ask("GET", self._prefix + key)
+    async def get(self, key: str, *, asking: bool = False) -> bytes | None:
+        answer = await self._ask("GET", self._prefix + key, asking=asking)
         return answer if isinstance(answer, bytes) else None
 
-    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
-        await self._ask("SET", self._prefix + key, value, "PX", max(int(ttl_s * 1000), 1))
+    async def set(self, key: str, value: bytes, ttl_s: float, *, asking: bool = False) -> None:
+        await self._ask("SET", self._prefix + key, value, "PX", max(int(ttl_s * 1000), 1), asking=asking)
 
-    async def append(self, key: str, value: bytes, ttl_s: float) -> int:
-        return (await self.run(_APPEND, [key], [value, max(int(ttl_s * 1000), 1)]))[0]
+    async def append(self, key: str, value: bytes, ttl_s: float, *, asking: bool = False) -> int:
+        return (await self.run(_APPEND, [key], [value, max(int(ttl_s * 1000), 1)], asking=asking))[0]
 
-    async def get_from(self, key: str, start: int) -> bytes:
-        answer = await self._ask("GETRANGE", self._prefix + key, start, -1)
+    async def get_from(self, key: str, start: int, *, asking: bool = False) -> bytes:
+        answer = await self._ask("GETRANGE", self._prefix + key, start, -1, asking=asking)
         return answer if isinstance(answer, bytes) else b""
 
-    async def delete(self, *keys: str) -> int:
+    async def delete(self, *keys: str, asking: bool = False) -> int:
         # One by one: in a cluster the keys of one DEL must share a slot.
-        return sum([int(await self._ask("DEL", self._prefix + key)) for key in keys])
+        return sum([int(await self._ask("DEL", self._prefix + key, asking=asking)) for key in keys])
 
-    async def run(self, script: str, keys: Sequence[str], args: Sequence[Arg]) -> list[int]:
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[Arg], *, asking: bool = False) -> list[int]:
         digest = self._digests.get(script)
         if digest is None:
             digest = self._digests[script] = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         rest = (len(keys), *[self._prefix + key for key in keys], *args)
         try:
-            answer = await self._ask("EVALSHA", digest, *rest)
+            answer = await self._ask("EVALSHA", digest, *rest, asking=asking)
         except NoScriptError:
-            answer = await self._ask("EVAL", script, *rest)
+            answer = await self._ask("EVAL", script, *rest, asking=asking)
         return [int(number) for number in answer]
+
+    async def cluster_slots(self) -> list[tuple[int, int, tuple[str, int]]]:
+        """(first slot, last slot, address of their master). A server that is no cluster counts as away."""
+        try:
+            ranges = await self._ask("CLUSTER", "SLOTS")
+        except ResponseError as error:
+            raise KVAway("the key-value store is no cluster") from error
+        found = []
+        for first, last, master, *_ in ranges:
+            host = (master[0] or b"").decode()
+            found.append((int(first), int(last), (host if host not in ("", "?") else self._host, int(master[1]))))
+        return found
 
     async def ping(self) -> None:
         await self._ask("PING")
@@ -94,7 +118,7 @@ class RedisKV:
         self._closed = True
         await self._hang_up()
 
-    async def _ask(self, *command: Arg) -> Any:
+    async def _ask(self, *command: Arg, asking: bool = False) -> Any:
         now_s = monotonic_s()
         if now_s < self._away_until_s or self._closed:
             raise KVAway("the key-value store is away")
@@ -102,7 +126,13 @@ class RedisKV:
             self._away_until_s = now_s + self._timeout_s
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._exchange(command)
+                answer = await self._exchange(command, asking)
+        except (MovedError, AskError) as moved:  # an ASK is a kind of MOVED, and both are answers
+            self._came_back()
+            raise Moved(moved.slot_id, (moved.host or self._host, moved.port), ask=not isinstance(moved, MovedError)) from moved
+        except (ClusterDownError, TryAgainError) as error:
+            self._came_back()
+            raise KVAway("the cluster is being put in order") from error
         except ResponseError:
             self._came_back()
             raise
@@ -117,21 +147,24 @@ class RedisKV:
         self._came_back()
         return answer
 
-    async def _exchange(self, command: tuple[Arg, ...]) -> Any:
+    async def _exchange(self, command: tuple[Arg, ...], asking: bool) -> Any:
         async with self._free:
             if self._idle:
                 try:
-                    return await self._talk(self._idle.pop(), command)
+                    return await self._talk(self._idle.pop(), command, asking)
                 except RedisConnectionError:  # the server hung up on an idle line: the others are as old
                     await self._hang_up()
-            return await self._talk(self._factory.make_connection(), command)  # type: ignore[no-untyped-call]
+            return await self._talk(self._factory.make_connection(), command, asking)  # type: ignore[no-untyped-call]
 
-    async def _talk(self, line: AbstractConnection, command: tuple[Arg, ...]) -> Any:
+    async def _talk(self, line: AbstractConnection, command: tuple[Arg, ...], asking: bool) -> Any:
         """One command on one line. Only a line that gave its answer is kept."""
         in_step = False
         try:
             if not line.is_connected:
                 await line.connect()  # type: ignore[no-untyped-call]
+            if asking:
+                await line.send_command("ASKING")
+                await line.read_response()
             await line.send_command(*command)
             try:
                 answer = await line.read_response()

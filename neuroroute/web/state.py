@@ -13,13 +13,13 @@ from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.sink import KeepAlive
 
 if TYPE_CHECKING:
-    from neuroroute.store.kv_redis import RedisKV
+    from neuroroute.store.kv_cluster import RedisStore
 
 SERVICES: Final = web.AppKey("services", Services)
 LIFECYCLE: Final = web.AppKey("lifecycle", Lifecycle)
 KEEP_ALIVE: Final = web.AppKey("keep_alive", KeepAlive)
 DATABASE: Final = web.AppKey("database", Database)
-REDIS: Final["web.AppKey[RedisKV | None]"] = web.AppKey("redis")  # None: cache and limits live in the process
+REDIS: Final["web.AppKey[RedisStore | None]"] = web.AppKey("redis")  # None: cache and limits live in the process
 WATCH: Final = web.AppKey("watch", Watch)
 OFFER: Final = web.AppKey("offer", Offer)
 RELOAD: Final[web.AppKey[Callable[[], Awaitable[bool]]]] = web.AppKey("reload")
