@@ -172,7 +172,7 @@ def document(routes: Iterable[web.RouteDef], settings: Settings) -> dict[str, An
     """The whole OpenAPI document of these routes."""
     paths: dict[str, dict[str, Any]] = {}
     without_key = (
-        *("/health", "/openapi.json", "/dashboard/sign-in", "/dashboard/static", settings.swagger_route),
+        *("/health", "/openapi.json", "/llms.txt", "/dashboard/sign-in", "/dashboard/static", settings.swagger_route),
         *([] if settings.metrics_token else [settings.metrics_path]),
     )
     for route in routes:

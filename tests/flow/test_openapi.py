@@ -18,7 +18,7 @@ from tests.support.gateway import ADMIN_KEY, Gateway, gateway, model, provider
 from tests.support.upstream import Upstream
 
 NOT_DESCRIBED = {"/openapi.json"}
-OPEN = ("/health", "/metrics", "/documentation", "/openapi.json", "/dashboard/sign-in", "/dashboard/static")
+OPEN = ("/health", "/llms.txt", "/metrics", "/documentation", "/openapi.json", "/dashboard/sign-in", "/dashboard/static")
 
 
 @pytest.fixture(scope="module")
