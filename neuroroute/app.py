@@ -23,6 +23,8 @@ from neuroroute.accounting.recovery import Recovery
 from neuroroute.adapters.demo import MODELS as DEMO_MODELS
 from neuroroute.adapters.discovery import Discovery, local_servers
 from neuroroute.adapters.transport import Transport
+from neuroroute.caching.keys import Share
+from neuroroute.caching.policy import Rules
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.budget_rules import BudgetRules
@@ -271,6 +273,8 @@ def _configure(s: Services, offer: Offer) -> None:
     """What the configuration says of limits and budgets takes effect."""
     config = offer.config
     s.semantic.configure(config)
+    s.cache_rules.ttl_s = s.settings.cache_ttl if config.cache.ttl_s is None else config.cache.ttl_s
+    s.cache_rules.share = Share(config.cache.share or ("key" if s.settings.cache_by_user else "user"))
     s.limit_rules.configure(config.limits.limits())
     s.budget_rules.configure([budget.budget() for budget in config.budgets])
     named = {name: provider.limits.limits() for name, provider in config.providers.items()}
@@ -324,7 +328,7 @@ def _services(
         budgets=budgets,
         cache=ResponseCache(settings.cache_max_bytes // settings.workers, redis, prefix=settings.cache_prefix),
         semantic=Semantic(SemanticAnswers(database)),
-        cache_shared_by_all=offer.config.cache.share == "everyone",
+        cache_rules=Rules(settings.cache_ttl, Share.USER),
         classifier=classifier,
         readings=Allowance(READINGS_PER_S, burst=2 * READINGS_PER_S),
         catalog=offer.holder,

@@ -18,6 +18,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
+from neuroroute.caching.keys import Share
 from neuroroute.core.types import Dialect
 
 AGGRESSIVE_TTL_FACTOR: Final = 12
@@ -43,6 +44,14 @@ class Directive(StrEnum):
     NO_STORE = "no-store"  # neither look up nor keep
     REFRESH = "refresh"  # keep the answer without looking up
     ONLY = "only"  # look up and never ask a provider
+
+
+@dataclass(slots=True)
+class Rules:
+    """What holds for all calls; the configuration may change it while calls run."""
+
+    ttl_s: float
+    share: Share
 
 
 @dataclass(frozen=True, slots=True)

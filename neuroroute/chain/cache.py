@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuroroute.adapters.relay import asks_usage
-from neuroroute.caching.keys import FORM_FREE, Share, cache_key, scope_of
+from neuroroute.caching.keys import FORM_FREE, cache_key, scope_of
 from neuroroute.caching.policy import OFF, Directive, Plan, Strategy
 from neuroroute.caching.policy import plan as cache_plan
 from neuroroute.caching.responses import Entry, streamed
@@ -152,7 +152,7 @@ def _plan(call: Call, s: Services) -> Plan:
     strategy = Strategy(settings.cache_strategy)
     return cache_plan(
         strategy,
-        settings.cache_ttl,
+        s.cache_rules.ttl_s,
         call.dialect,
         call.client.body,
         prompt_chars=len(conversation.of(call).prompt) if strategy is Strategy.MINIMAL else 0,
@@ -165,7 +165,6 @@ def key_of(call: Call, s: Services, body: Mapping[str, Any]) -> bytes:
     """The key of a call whose body is this."""
     principal, client, catalog, asked = call.principal, call.client, call.catalog, call.steering
     assert principal is not None and client is not None and catalog is not None
-    share = Share.EVERYONE if s.cache_shared_by_all else Share.KEY if s.settings.cache_by_user else Share.USER
     steering: dict[str, object] = {}
     if asked.policy or asked.quality_floor or asked.max_cost_usd or asked.max_latency_ms or asked.allow or asked.deny:
         steering = {
@@ -179,7 +178,7 @@ def key_of(call: Call, s: Services, body: Mapping[str, Any]) -> bytes:
     if principal.allowed_models is not None:
         steering["allowed_models"] = sorted(principal.allowed_models)
     return cache_key(
-        scope=scope_of(principal, share),
+        scope=scope_of(principal, s.cache_rules.share),
         dialect=call.dialect,
         path=call.path,
         catalog_version=catalog.version if is_auto(call.requested_model) else None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from neuroroute.access.keyring import Keyring
 from neuroroute.accounting.ledger import Ledger
 from neuroroute.adapters.transport import Transport
+from neuroroute.caching.policy import Rules
 from neuroroute.caching.responses import ResponseCache
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.budget_rules import BudgetRules
@@ -45,7 +46,7 @@ class Services:
     budget_rules: BudgetRules
     budgets: Budgets
     cache: ResponseCache
-    cache_shared_by_all: bool
+    cache_rules: Rules
     semantic: "Semantic"
     classifier: Classifier
     readings: Allowance  # of prompts whose model is named

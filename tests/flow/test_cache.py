@@ -304,3 +304,13 @@ async def test_another_upstream_behind_the_name_voids_its_answers_and_no_others(
         assert await states() == ["gone", "hit", "gone"]
         offer.take(configured("up", "n"))
         assert await states() == ["hit", "hit", "gone"]
+
+
+async def test_the_configuration_says_how_long_and_whose_and_may_change_its_mind(database_url: str) -> None:
+    async with Upstream(lambda seen: whole(ANSWER)) as up, gateway(database_url, {**one(up), "cache": {"ttl_s": 0}}) as gw:
+        second = (await gw.new_key())["key"]
+        assert [(await read(gw))[0], (await read(gw))[0]] == ["miss", "miss"]
+        for share, state in (("key", "miss"), ("user", "hit")):
+            gw.app[OFFER].take(Layer("file", {**one(up), "cache": {"ttl_s": 60, "share": share}}))
+            assert (await read(gw, user=share))[0] == "miss"
+            assert (await read(gw, user=share, key=second))[0] == state
