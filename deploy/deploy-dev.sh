@@ -9,7 +9,8 @@ set -euo pipefail
 load_env dev
 need docker curl
 compose() { docker compose --file "$ROOT/docker-compose.yml" "$@"; }
-url=${PUBLIC_URL:-http://localhost:${PORT:-3000}}
+PORTS=${PORTS:-3000-3001}
+url=${PUBLIC_URL:-http://localhost:${PORTS%%-*}}
 before=$(docker image inspect --format '{{.Id}}' neuroroute:latest 2>/dev/null) || before=
 build_image neuroroute:latest
 back() {

@@ -126,12 +126,16 @@ async def run(database: Database, where: Path | None = None, *, phase: str | Non
     """
     Bring the schema up to date; several processes may do it at once.
 
-    phase: "pre" stops before the first `post` migration; None runs all. only: the names of those that may run; None = any.
+    phase: "pre" stops before the first `post` migration, but on an empty database, where there is no old code to wait for; None runs all.
+    only: the names of those that may run; None = any.
     Returns the names of those that ran now.
-    Raises: MigrationFailed, DatabaseAway
+    Raises: MigrationFailed, before anything runs where a `pre` one would have to wait behind a `post` one; DatabaseAway
     """
     done = []
-    for migration in await status(database, where):
+    known = await status(database, where)
+    if phase == "pre":
+        phase = _may_stop(known)
+    for migration in known:
         if migration.applied_at is not None or (only is not None and migration.name not in only):
             continue
         if phase == "pre" and migration.phase == "post":
@@ -139,6 +143,21 @@ async def run(database: Database, where: Path | None = None, *, phase: str | Non
         if await _apply(database, migration):
             done.append(migration.name)
     return done
+
+
+def _may_stop(known: list[Migration]) -> str | None:
+    """The phase that stops before `post`, or None where nothing ever ran. Raises: MigrationFailed."""
+    if all(migration.applied_at is None for migration in known):
+        return None
+    waiting = [migration for migration in known if migration.applied_at is None]
+    post = next((place for place, migration in enumerate(waiting) if migration.phase == "post"), len(waiting))
+    behind = next((migration.name for migration in waiting[post:] if migration.phase == "pre"), None)
+    if behind is not None:
+        raise MigrationFailed(
+            f"{behind} must run before the new code and waits behind {waiting[post].name}, which must wait until the old code is gone: "
+            f"roll out the version that ends with {waiting[post].name} first, or stop all gateways and run neuroroute migrate up."
+        )
+    return "pre"
 
 
 async def _apply(database: Database, migration: Migration) -> bool:

@@ -112,7 +112,7 @@ class Container:
 
     def __init__(self, name: str, data: Path) -> None:
         self.config = config(name)
-        self._name, self._data = name, data
+        self._name, self.data = name, data
 
     def __enter__(self) -> Self:
         self._id = buildah("from", "--pull-never", self._name)
@@ -126,7 +126,7 @@ class Container:
     def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
         named = [*self.config["Env"], *(f"{name}={value}" for name, value in variables.items())]
         return subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", START, "start", str(self.root), str(self._data), *named, *command],
+            ["unshare", "--mount", "sh", "-c", START, "start", str(self.root), str(self.data), *named, *command],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 

@@ -73,5 +73,6 @@ def test_the_services_of_the_compose_file_are_healthy_before_the_gateway_starts(
         ("postgres", "valkey"), "service_healthy"
     )
     assert all("healthcheck" in services[name] for name in gateway["depends_on"])
+    assert gateway["deploy"]["replicas"] == 2 and gateway["ports"] == ["${PORTS:-3000-3001}:3000"]
     assert gateway["read_only"] and gateway["cap_drop"] == ["ALL"]
     assert all(services[name]["profiles"] == ["observability"] for name in ("prometheus", "grafana"))

@@ -1,5 +1,6 @@
 """The Dockerfile: linted everywhere; where there are root and buildah, built step by step, and run with a read-only root as a plain user."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,37 +133,49 @@ def test_it_may_write_to_data_and_tmp_alone(container: Container):
     assert done.stdout.strip() == "/data,/tmp", done.stdout
 
 
-def test_it_serves_as_a_plain_user_on_a_read_only_root(container: Container, request: pytest.FixtureRequest, tmp_path: Path):
-    own_database = "embedded" in request.node.name
-    port = free_port()
-    variables = {"PORT": str(port), "HOST": "127.0.0.1", "NEUROROUTE_ADMIN_KEY": "nr_admin_of_this_test", "NEUROROUTE_DEMO": "true"}
-    if not own_database:  # a database that is away: known keys would work on; readiness says what is missing
-        variables["DATABASE_URL"] = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+def call(url: str) -> dict[str, Any]:
+    body = b'{"model": "auto", "messages": [{"role": "user", "content": "Say hello"}]}'
+    headers = {"Authorization": "Bearer nr_admin_of_this_test", "Content-Type": "application/json"}
+    status, answer = get(f"{url}/v1/chat/completions", body, **headers)
+    assert status == 200, answer
+    found: dict[str, Any] = jsonbytes.loads(answer)
+    return found
+
+
+def test_it_serves_as_a_plain_user_on_a_read_only_root(container: Container, request: pytest.FixtureRequest):
+    """The embedded image on its own database; the other one on the database of an embedded one, by its socket."""
+    health = container.config["Healthcheck"]["Test"][1:]
     command = [*container.config["Entrypoint"], *container.config["Cmd"]]
-    process = container.start(*command, **variables)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        if not own_database:
-            deadline = time.monotonic() + 30
-            status = 0
-            while status == 0 and time.monotonic() < deadline and process.poll() is None:
-                try:
-                    status, _ = get(f"{url}/health/live")
-                except OSError:
-                    time.sleep(0.1)
-            assert status == 200
-            return
-        until_ready(url, process)
+    port = free_port()
+    common = {"HOST": "127.0.0.1", "NEUROROUTE_ADMIN_KEY": "nr_admin_of_this_test", "NEUROROUTE_DEMO": "true"}
+    with contextlib.ExitStack() as stack:
+        variables = common | {"PORT": str(port)}
+        if "embedded" not in request.node.name:
+            other = stack.enter_context(Container(image.build("embedded"), container.data))
+            other_port = free_port()
+            owner = other.start(*command, **common, PORT=str(other_port), NEUROROUTE_DATA_DIR="/data/owner")
+            stack.callback(end, owner)
+            until_ready(f"http://127.0.0.1:{other_port}", owner)
+            (socket_file,) = (container.data / "owner").rglob(".s.PGSQL.5432")
+            folder = "/data" / socket_file.parent.relative_to(container.data)
+            variables["DATABASE_URL"] = f"postgresql://neuroroute@/postgres?host={folder}&port=5432"
+        process = container.start(*command, **variables)
+        stack.callback(end, process)
+        until_ready(f"http://127.0.0.1:{port}", process)
         owners = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith(("Uid", "CapEff"))]
         assert owners[0].split()[1:] == [str(UID)] * 4 and int(owners[1].split()[1], 16) == 0
-        body = b'{"model": "auto", "messages": [{"role": "user", "content": "Say hello"}]}'
-        status, answer = get(
-            f"{url}/v1/chat/completions", body, Authorization="Bearer nr_admin_of_this_test", **{"Content-Type": "application/json"}
-        )
-        assert status == 200 and jsonbytes.loads(answer)["choices"][0]["message"]["content"]
-        assert container.run(*container.config["Healthcheck"]["Test"][1:], PORT=str(port)).returncode == 0
-    finally:
+        assert call(f"http://127.0.0.1:{port}")["choices"][0]["message"]["content"]
+        assert container.run(*health, PORT=str(port)).returncode == 0
+        out = end(process)
+        assert process.returncode == 0, out[-2000:]
+        assert container.run(*health, PORT=str(port)).returncode != 0
+
+
+def end(process: "subprocess.Popen[str]") -> str:
+    """SIGTERM, as container engines do, and what it wrote."""
+    if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=40)
-    assert process.returncode == 0, out[-2000:]
-    assert container.run(*container.config["Healthcheck"]["Test"][1:], PORT=str(port)).returncode != 0
+    try:
+        return process.communicate(timeout=40)[0] or ""
+    except ValueError:  # ended and read before
+        return ""

@@ -29,8 +29,27 @@ async def test_each_runs_once_in_order(empty_database_url: str, files: Path) -> 
 
 async def test_pre_stops_before_the_first_post(empty_database_url: str, files: Path) -> None:
     async with Database(empty_database_url) as database:
-        assert await migrate.run(database, files, phase="pre") == ["0001_pre_first"]
-        assert await migrate.run(database, files) == ["0002_post_second", "0003_pre_third"]
+        await migrate.run(database, files)
+        (files / "0004_pre_more.sql").write_text("SELECT 1;")
+        (files / "0005_post_last.sql").write_text("SELECT 1;")
+        assert await migrate.run(database, files, phase="pre") == ["0004_pre_more"]
+        assert await migrate.run(database, files, phase="pre") == []
+        assert await migrate.run(database, files) == ["0005_post_last"]
+
+
+async def test_pre_runs_all_where_no_old_code_can_be(empty_database_url: str, files: Path) -> None:
+    async with Database(empty_database_url) as database:
+        assert await migrate.run(database, files, phase="pre") == ["0001_pre_first", "0002_post_second", "0003_pre_third"]
+
+
+async def test_pre_behind_a_post_is_refused_before_anything_runs(empty_database_url: str, files: Path) -> None:
+    async with Database(empty_database_url) as database:
+        await migrate.run(database, files)
+        for name in ("0004_pre_more", "0005_post_between", "0006_pre_skipped"):
+            (files / f"{name}.sql").write_text("SELECT 1;")
+        with pytest.raises(MigrationFailed, match=r"0006_pre_skipped .* waits behind 0005_post_between"):
+            await migrate.run(database, files, phase="pre")
+        assert next(entry.name for entry in await migrate.status(database, files) if entry.applied_at is None) == "0004_pre_more"
 
 
 async def test_changed_past_is_refused(empty_database_url: str, files: Path) -> None:
