@@ -12,16 +12,16 @@ joins them in `chain`.
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
                identity bodies peers paths cors | inference streams stored count_tokens prompt route feedback models usage | admin_users
-               admin_keys admin_cache admin_alerts schemas | session dashboard dashboard_call dashboard_keys dashboard_routing
+               admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_call dashboard_keys dashboard_routing
                dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
                dispatch settle answer | shapes steering conversation replies stored tapes tapes_shared (resumable) semantic flight flight_shared (joined)
-               meter trace gauges allowance | limit_rules budget_rules offer | learning judging refit
+               meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages anthropic_answers),
                over_chat: messages_to_openai (messages_answers) responses_to_chat (responses_answers responses_items) completions_to_chat |
                streams template refusals families tokens_used stops naming upstream shapes | the network: transport, lane (lane_base
-               lane_connection lane_coding), discovery, demo (demo_text demo_schema)
+               lane_connection lane_coding), discovery probe, demo (demo_text demo_schema)
     routing    which model: facts catalog build offers | decision rules forecast strategies router threads explain | health | what is
                learned: evidence posteriors explore trail replay refit judge | refresh priors (made by hand)
     classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data
@@ -31,8 +31,8 @@ joins them in `chain`.
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums spend budgets alerts responses
-               semantic feedback learned providers models config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster
-    core       errors types settings config jsonbytes sse tokens money value clock ids log tasks
+               semantic feedback learned provider_keys config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster
+    core       errors types settings config sealing addresses jsonbytes sse tokens money value clock ids log tasks
 
 The life of a call (chain.life):
 

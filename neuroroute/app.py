@@ -26,6 +26,7 @@ from neuroroute.adapters.transport import Transport
 from neuroroute.caching.keys import Share
 from neuroroute.caching.policy import Rules
 from neuroroute.caching.responses import ResponseCache
+from neuroroute.chain import private_hosts
 from neuroroute.chain.allowance import Allowance
 from neuroroute.chain.budget_rules import BudgetRules
 from neuroroute.chain.flight import Flights
@@ -38,10 +39,12 @@ from neuroroute.chain.offer import Found, Offer
 from neuroroute.chain.semantic import Semantic
 from neuroroute.chain.services import Services
 from neuroroute.chain.tapes import Tapes
+from neuroroute.chain.versions import Versions
 from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
 from neuroroute.core.ids import new_id
 from neuroroute.core.money import Budget
+from neuroroute.core.sealing import Vault
 from neuroroute.core.settings import Settings
 from neuroroute.core.tasks import Tasks, spawn
 from neuroroute.core.types import Limits, Model, Provider
@@ -73,7 +76,7 @@ from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.openapi import DOCUMENT, dumped
 from neuroroute.web.routes import table
 from neuroroute.web.sink import KeepAlive
-from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES, WATCH
+from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES, VERSIONS, WATCH
 
 DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
 READINGS_PER_S: Final = 50.0
@@ -126,6 +129,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[SERVICES], app[DATABASE], app[REDIS] = services, database, redis
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
+    app[VERSIONS] = Versions(database, offer, Vault(settings.neuroroute_secret_key, home), home)
     app[JOURNAL], app[NEIGHBOURS] = journal, neighbours
     app[WATCH] = _watch(settings, offer, database, services.metrics, home)
     app[JOBS] = _jobs(app, file)
@@ -142,7 +146,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     routes = table(settings)
     app[DOCUMENT] = dumped(routes, settings)
     app.add_routes(routes)
-    app.cleanup_ctx.extend([_stores, _keys, _background, _open])
+    app.cleanup_ctx.extend([_stores, _keys, _versions, _background, _open])
     return app
 
 
@@ -180,6 +184,7 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
     discovery = Discovery(s.transport, lambda: offer.holder.current.providers, unasked, found)
     s.metrics.source(discovery.readings)
     jobs: dict[str, Callable[[], Awaitable[None]]] = {
+        "configuration in the database": app[VERSIONS].follow,
         "ledger": s.ledger.run,
         "learning": s.learning.run,
         "judge": Judge(s, app[DATABASE]).run,
@@ -215,6 +220,13 @@ async def _keys(app: web.Application) -> AsyncIterator[None]:
     await app[SERVICES].keyring.start()
     yield
     await app[SERVICES].keyring.close()
+
+
+async def _versions(app: web.Application) -> AsyncIterator[None]:
+    """What admins changed is in force before the first call."""
+    await app[VERSIONS].start()
+    yield
+    app[VERSIONS].close()
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:
@@ -275,6 +287,7 @@ def _configure(s: Services, offer: Offer) -> None:
     s.semantic.configure(config)
     s.cache_rules.ttl_s = s.settings.cache_ttl if config.cache.ttl_s is None else config.cache.ttl_s
     s.cache_rules.share = Share(config.cache.share or ("key" if s.settings.cache_by_user else "user"))
+    s.transport.guard.origins = private_hosts.guarded(config, offer.layers)
     s.limit_rules.configure(config.limits.limits())
     s.budget_rules.configure([budget.budget() for budget in config.budgets])
     named = {name: provider.limits.limits() for name, provider in config.providers.items()}

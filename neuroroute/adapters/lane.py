@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
-from neuroroute.adapters.lane_base import UpstreamResponse
+from neuroroute.adapters.lane_base import Guard, UpstreamResponse
 from neuroroute.adapters.lane_connection import LOST, Answer, Connection
 from neuroroute.core.errors import ConnectFailed, UpstreamBroken, UpstreamBusy
 from neuroroute.core.types import Timeouts, UpstreamRequest
@@ -37,9 +37,10 @@ _OWN_HEADERS: Final = frozenset(
 class Pool:
     """The connections of one origin. The one used last is taken first, so that the others may grow old and go."""
 
-    __slots__ = ("_addresses", "_buffer", "_host", "_idle", "_known_until_s", "_port", "_ssl", "in_all")
+    __slots__ = ("_addresses", "_buffer", "_guard", "_host", "_idle", "_known_until_s", "_port", "_ssl", "in_all")
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, buffer: memoryview) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, buffer: memoryview, guard: Guard) -> None:
+        self._guard = guard
         self._host, self._port, self._ssl, self._buffer = host, port, tls, buffer
         self._idle: dict[Connection, None] = {}
         self._addresses: Sequence[AddrInfoType] = ()
@@ -87,6 +88,7 @@ class Pool:
             self._addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             self._known_until_s = loop.time() + _NAME_S
         addresses = self._addresses
+        self._guard.check(self._host, self._port, (str(address[4][0]) for address in addresses))
         delay_s = _ATTEMPT_DELAY_S if len(addresses) > 1 else None
         try:
             sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=delay_s, interleave=1, loop=loop)
@@ -136,8 +138,8 @@ class _Route:
 class HttpLane:
     """Raises ConnectFailed for URLs that it does not speak; `speaks` tells beforehand."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
+    def __init__(self, tls: ssl.SSLContext | None = None, guard: Guard | None = None) -> None:
+        self._tls, self._guard = tls, guard or Guard()
         self._pools: dict[tuple[bool, str, int], Pool] = {}
         self._routes: dict[str, _Route] = {}
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
@@ -187,7 +189,7 @@ class HttpLane:
         key = (secure, parts.hostname, port)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(parts.hostname, port, self._context() if secure else None, self._buffer)
+            pool = self._pools[key] = Pool(parts.hostname, port, self._context() if secure else None, self._buffer, self._guard)
         if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()
         host = parts.netloc.removesuffix(":443" if secure else ":80")

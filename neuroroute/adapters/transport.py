@@ -6,6 +6,7 @@ aiohttp error may mean that *our client* hung up, and the provider would be blam
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from types import SimpleNamespace, TracebackType
 from typing import Final
@@ -13,11 +14,12 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import aiohttp
+import aiohttp.abc
 from yarl import URL
 
 from neuroroute.adapters.demo import SCHEME, DemoLane
 from neuroroute.adapters.lane import HttpLane
-from neuroroute.adapters.lane_base import KEEPALIVE_S, MAX_ANSWER_BYTES, MAX_HEAD_BYTES, Lane, UpstreamResponse
+from neuroroute.adapters.lane_base import KEEPALIVE_S, MAX_ANSWER_BYTES, MAX_HEAD_BYTES, Guard, Lane, UpstreamResponse
 from neuroroute.adapters.lane_coding import decoded
 from neuroroute.core.errors import ConnectFailed, InternalError, NeuroRouteError, UpstreamBroken, UpstreamTimeout
 from neuroroute.core.money import Reservation
@@ -59,8 +61,9 @@ class Transport:
 
     def __init__(self, web: Lane | None = None, demo: Lane | None = None, proxies: Mapping[str, str] | None = None) -> None:
         self._proxies = dict(getproxies() if proxies is None else proxies) if web is None else {}
-        self._odd: Lane = web or SessionLane(self._proxies)
-        self._web: Lane = web or HttpLane()
+        self.guard = Guard()
+        self._odd: Lane = web or SessionLane(self._proxies, self.guard)
+        self._web: Lane = web or HttpLane(guard=self.guard)
         self._demo: Lane = demo or DemoLane()
 
     def open(self, request: UpstreamRequest, timeouts: Timeouts, permission: Reservation) -> Opening:
@@ -101,8 +104,8 @@ def _proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
 class SessionLane:
     """HTTP by aiohttp's ClientSession: pooled; no cookies, no redirects, no decompression, no .netrc. The reference of what a lane promises."""
 
-    def __init__(self, proxies: Mapping[str, str] | None = None) -> None:
-        self._proxies = proxies or {}
+    def __init__(self, proxies: Mapping[str, str] | None = None, guard: Guard | None = None) -> None:
+        self._proxies, self._guard = proxies or {}, guard or Guard()
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -113,7 +116,7 @@ class SessionLane:
             trace.on_connection_reuseconn.append(_connected)
             trace.on_request_chunk_sent.append(_connected)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, resolver=_GuardedResolver(self._guard)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
@@ -159,6 +162,19 @@ class SessionLane:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+class _GuardedResolver(aiohttp.ThreadedResolver):
+    """Names lead where the guard lets them."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._guard = guard
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[aiohttp.abc.ResolveResult]:
+        found = await super().resolve(host, port, family)
+        self._guard.check(host, port, (entry["host"] for entry in found))
+        return found
 
 
 class _Clock:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from neuroroute.core.config import Config, ConfigFaulty, Layer, build, from_environment
+from neuroroute.core.config import DATABASE, Config, ConfigFaulty, Layer, build, from_environment
 from neuroroute.core.settings import Settings
 from neuroroute.core.types import Model, Provider
 from neuroroute.routing.catalog import Catalog, CatalogHolder
@@ -47,12 +47,26 @@ class Offer:
         """The sources in effect, the strongest last."""
         return (self._environment, *self._layers.values())
 
+    @property
+    def below(self) -> tuple[Layer, ...]:
+        """The sources that what admins change lies over."""
+        return tuple(layer for layer in self.layers if layer.source != DATABASE)
+
+    def tried(self, layer: Layer) -> tuple[Config, Catalog]:
+        """What would be in effect with a source in a new state. Raises ConfigFaulty."""
+        return self._made(self._with(layer), self._found)
+
     def take(self, layer: Layer) -> None:
         """A source in a new state. Raises ConfigFaulty: then all stays as it is."""
-        layers = self._layers | {layer.source: layer}
+        layers = self._with(layer)
         self.config, catalog = self._made(layers, self._found)
         self._layers = layers
         self._swap(catalog)
+
+    def _with(self, layer: Layer) -> dict[str, Layer]:
+        """The database's word is the last one, whichever source came last."""
+        layers = self._layers | {layer.source: layer}
+        return {source: layers[source] for source in sorted(layers, key=lambda source: source == DATABASE)}
 
     def find(self, found: Found) -> None:
         """Servers say something new."""

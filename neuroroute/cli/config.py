@@ -25,7 +25,9 @@ def _show(config: File = None, json: Json = False) -> None:
     layers = [from_environment(settings)]
     if settings.neuroroute_config is not None:
         layers.append(read(settings.neuroroute_config))
-    rows += [{"key": value.key, "value": value.value, "source": value.source} for value in effective(build(*layers), *layers)]
+    rows += [
+        {"key": value.key, "value": value.value, "source": value.place or value.source} for value in effective(build(*layers), *layers)
+    ]
     show(rows, ("key", "value", "source"), as_json=json)
 
 

@@ -4,8 +4,10 @@ From the configuration to the catalogue: which providers and models this gateway
 Providers come as the configuration's layers have them; without a single one the `demo` provider stands in, so that a first start answers.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from neuroroute.core.config import Config, ModelConfig, PolicyConfig, ProviderConfig
@@ -15,6 +17,7 @@ from neuroroute.routing.build import DeclaredModel, DeclaredPolicy, build_catalo
 from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.rules import rule_of
 
+_log = logging.getLogger("neuroroute.offer")
 DEMO: Final = "demo"
 _OPENAI_DIALECTS: Final = frozenset({Dialect.CHAT, Dialect.COMPLETIONS, Dialect.EMBEDDINGS, Dialect.PASS})
 _FULL_OPENAI: Final = ("openai", "lmstudio")
@@ -40,17 +43,33 @@ def providers_of(config: Config, settings: Settings) -> dict[str, Provider]:
     return found
 
 
+def provider_of(name: str, given: ProviderConfig, settings: Settings) -> Provider:
+    """One provider, on or off."""
+    return _provider(name, given, timeouts_of(settings))
+
+
 def _provider(name: str, given: ProviderConfig, base: Timeouts) -> Provider:
     return Provider(
         name=name,
         protocol=given.protocol,
         base_url=given.address.rstrip("/"),
-        api_key=given.api_key,
+        api_key=given.api_key or _in_file(given.api_key_file),
         headers=given.headers,
         timeouts=given.timeouts.over(base),
         speaks=frozenset(given.speaks) if given.speaks is not None else _speaks(name, given),
         discover=given.discover,
     )
+
+
+def _in_file(path: str | None) -> str | None:
+    """The key that a file holds, such as a mounted secret; read again whenever the configuration is. One that can not be read is logged."""
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text("utf-8").strip() or None
+    except (OSError, ValueError):
+        _log.warning("the file of a provider's key (api_key_file) can not be read")
+        return None
 
 
 def _speaks(name: str, given: ProviderConfig) -> frozenset[Dialect]:

@@ -13,6 +13,7 @@ from neuroroute.store.postgres import Duplicate, Queries, Row
 CHANNEL: Final = "neuroroute_config"
 """Notified with the new version's number."""
 CURRENT: Final = "SELECT version, config, author, comment, created_at FROM config_versions ORDER BY version DESC LIMIT 1"
+NUMBER: Final = "SELECT coalesce(max(version), 0) FROM config_versions"
 GET: Final = "SELECT version, config, author, comment, created_at FROM config_versions WHERE version = $1"
 LIST: Final = "SELECT version, config, author, comment, created_at FROM config_versions /*where*/ ORDER BY version DESC"
 EACH: Final = "SELECT 1 FROM config_versions /*where*/"
@@ -47,6 +48,10 @@ class ConfigVersions:
         """The version in force; None = nothing was ever changed."""
         row = await self._database.fetchrow(CURRENT)
         return None if row is None else _of(row)
+
+    async def number(self) -> int:
+        """The version in force; 0 = nothing was ever changed."""
+        return int(await self._database.fetchval(NUMBER))
 
     async def get(self, version: int) -> ConfigVersion | None:
         row = await self._database.fetchrow(GET, version)

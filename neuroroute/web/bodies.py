@@ -19,6 +19,11 @@ B = TypeVar("B", bound=BaseModel)
 
 async def read_body(request: web.Request, shape: type[B], *, optional: bool = False) -> B:
     """The request's JSON as `shape`. Raises BadRequest whose `param` names the field and whose message says what is allowed."""
+    return validated(shape, await read_object(request, optional=optional))
+
+
+async def read_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
+    """The request's JSON, which must be an object. Raises BadRequest."""
     settings = request.app[SERVICES].settings
     raw = await HttpSource(request, _MAX_BODY_BYTES, settings.body_timeout_s).read()
     if optional and not raw.strip():
@@ -29,7 +34,7 @@ async def read_body(request: web.Request, shape: type[B], *, optional: bool = Fa
         raise BadRequest("The body of your request is not JSON.") from None
     if not isinstance(value, dict):
         raise BadRequest("The body of your request must be a JSON object.")
-    return validated(shape, value)
+    return value
 
 
 def validated(shape: type[B], value: dict[str, Any]) -> B:

@@ -28,6 +28,7 @@ from neuroroute.web.state import SERVICES
 
 _BODIES: Final[Mapping[tuple[str, str], type[BaseModel]]] = {
     ("POST", "/v1/feedback"): FeedbackBody,
+    ("POST", "/admin/config/rollback"): schemas.ConfigRollback,
     ("POST", "/admin/users"): schemas.UserCreate,
     ("PUT", "/admin/users/{id}"): schemas.UserUpdate,
     ("POST", "/admin/api-keys"): schemas.KeyCreate,
@@ -40,6 +41,10 @@ _PAGED: Final = frozenset(
         "/admin/users",
         "/admin/api-keys",
         "/admin/alerts",
+        "/admin/audit-log",
+        "/admin/config/versions",
+        "/admin/models",
+        "/admin/providers",
         "/dashboard/requests",
         "/dashboard/usage",
         "/dashboard/models",
@@ -58,6 +63,13 @@ _WHICH: Final[Mapping[str, Any]] = {
     "tag": {"type": "string", "maxLength": 400, "examples": ["team=search"]},
 }
 _QUERIES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "/admin/audit-log": {
+        **_SPAN,
+        "user_id": {"type": "string", "maxLength": 64},
+        "action": {"type": "string", "maxLength": 64, "examples": ["config.put", "api_key.revoke"]},
+        "target": {"type": "string", "maxLength": 256},
+    },
+    "/admin/config/versions/{version}": {"against": {"type": "integer", "minimum": 0, "maximum": 999_999_999}},
     "/dashboard/stats": {**_SPAN, **_WHICH},
     "/dashboard/usage": {
         **_SPAN,
@@ -135,6 +147,35 @@ _CALLS: Final[Mapping[str, dict[str, Any]]] = {
         ["prompt"],
         {"prompt": "What is the capital of France?", "policy": "cheap"},
     ),
+}
+_META: Final = {
+    "comment": {"type": "string", "maxLength": 1000},
+    "after": {"type": "integer", "minimum": 0, "description": "the version that this was made from; 409 where it is not in force any more"},
+}
+_PATCHES: Final[Mapping[str, dict[str, Any]]] = {
+    "/admin/config": {
+        "type": "object",
+        "description": "A JSON merge patch in the shape of the configuration file.",
+        "properties": _META,
+        "examples": [{"routing": {"policy": "cheap"}, "comment": "save money"}],
+    },
+    "/admin/providers": {"type": "object", "additionalProperties": {"type": ["object", "null"]}, "examples": [{}]},
+    "/admin/providers/{name}": {
+        "type": "object",
+        "properties": {
+            "protocol": {"enum": ["openai", "anthropic"]},
+            "base_url": {"type": ["string", "null"]},
+            "api_key": {"type": ["string", "null"], "writeOnly": True},
+            **_META,
+        },
+        "examples": [{"protocol": "openai", "base_url": "https://llm.example.com/v1", "api_key": "...", "discover": True}],
+    },
+    "/admin/models": {"type": "object", "additionalProperties": {"type": ["object", "null"]}, "examples": [{}]},
+    "/admin/models/{name}": {
+        "type": "object",
+        "properties": {"provider": {"type": ["string", "null"]}, **_META},
+        "examples": [{"provider": "openai", "price": {"input": 0.15, "output": 0.6}}],
+    },
 }
 _ERROR: Final = {
     "type": "object",
@@ -220,10 +261,15 @@ def _operation(method: str, path: str, handler: Any) -> dict[str, Any]:
     if rest.strip():
         operation["description"] = rest.strip()
     body = _BODIES.get((method, path))
-    schema = {"$ref": f"#/components/schemas/{body.__name__}"} if body is not None else _CALLS.get(path) if method == "POST" else None
+    schema = {"$ref": f"#/components/schemas/{body.__name__}"} if body is not None else _written(method, path)
     if schema is not None:
         operation["requestBody"] = {"required": not path.endswith("/rotate"), "content": {"application/json": {"schema": schema}}}
     return operation
+
+
+def _written(method: str, path: str) -> dict[str, Any] | None:
+    """The body of an operation that no model describes."""
+    return _CALLS.get(path) if method == "POST" else _PATCHES.get(path) if method == "PUT" else None
 
 
 def _tag(path: str) -> str:

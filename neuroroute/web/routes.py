@@ -7,7 +7,10 @@ from aiohttp import web
 from neuroroute.core.settings import Settings
 from neuroroute.web import (
     admin_alerts,
+    admin_audit,
     admin_cache,
+    admin_catalog,
+    admin_config,
     admin_keys,
     admin_users,
     count_tokens,
@@ -76,10 +79,34 @@ def table(settings: Settings) -> list[web.RouteDef]:
         web.delete("/admin/cache", admin_cache.drop),
         web.get("/admin/alerts", admin_alerts.list_alerts),
         web.post("/admin/alerts/{id}/acknowledge", admin_alerts.acknowledge),
+        *_configuration(),
         web.get("/v1/streams/{id}", streams.resume),
         web.delete("/v1/streams/{id}", streams.stop),
         *(web.route(method, "/v1/responses/{id}{tail:.*}", stored.below) for method in PASSED_ON),
         *(web.route(method, "/v1/{tail:.*}", inference.pass_through) for method in PASSED_ON),
+    ]
+
+
+def _configuration() -> list[web.RouteDef]:
+    """What admins change of the configuration, and who changed what."""
+    return [
+        web.get("/admin/config", admin_config.get_config),
+        web.put("/admin/config", admin_config.put_config),
+        web.get("/admin/config/versions", admin_config.list_versions),
+        web.get("/admin/config/versions/{version}", admin_config.get_version),
+        web.post("/admin/config/rollback", admin_config.rollback),
+        web.get("/admin/providers", admin_catalog.list_providers),
+        web.put("/admin/providers", admin_catalog.put_providers),
+        web.post("/admin/providers/{name:.+}/test", admin_catalog.test_provider),
+        web.get("/admin/providers/{name:.+}", admin_catalog.get_provider),
+        web.put("/admin/providers/{name:.+}", admin_catalog.put_provider),
+        web.delete("/admin/providers/{name:.+}", admin_catalog.delete_provider),
+        web.get("/admin/models", admin_catalog.list_models),
+        web.put("/admin/models", admin_catalog.put_models),
+        web.get("/admin/models/{name:.+}", admin_catalog.get_model),
+        web.put("/admin/models/{name:.+}", admin_catalog.put_model),
+        web.delete("/admin/models/{name:.+}", admin_catalog.delete_model),
+        web.get("/admin/audit-log", admin_audit.list_entries),
     ]
 
 

@@ -113,3 +113,18 @@ class KeyRotate(_Body):
     """overlap_s: how long the old key still works."""
 
     overlap_s: Annotated[int, Field(ge=0, le=30 * 86400)] = 0
+
+
+Comment = Annotated[str, Field(max_length=1000)]
+VersionNumber = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class ConfigMeta(_Body):
+    """What may stand beside a change. after: the version that it was made from."""
+
+    comment: Comment = ""
+    after: VersionNumber | None = None
+
+
+class ConfigRollback(ConfigMeta):
+    version: VersionNumber

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from neuroroute.chain.offer import Offer
 from neuroroute.chain.services import Services
+from neuroroute.chain.versions import Versions
 from neuroroute.store.postgres import Database
 from neuroroute.telemetry.watch import Watch
 from neuroroute.web.lifecycle import Lifecycle
@@ -21,6 +22,7 @@ KEEP_ALIVE: Final = web.AppKey("keep_alive", KeepAlive)
 DATABASE: Final = web.AppKey("database", Database)
 REDIS: Final["web.AppKey[RedisStore | None]"] = web.AppKey("redis")  # None: cache and limits live in the process
 WATCH: Final = web.AppKey("watch", Watch)
+VERSIONS: Final = web.AppKey("versions", Versions)
 OFFER: Final = web.AppKey("offer", Offer)
 RELOAD: Final[web.AppKey[Callable[[], Awaitable[bool]]]] = web.AppKey("reload")
 """Reads the configuration file again; True if it is in effect."""

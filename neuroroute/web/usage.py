@@ -44,14 +44,14 @@ class Span:
 
 def span(request: web.Request, default: timedelta = DAY) -> Span:
     """`from` and `to` of the query. Raises BadRequest."""
-    until = _moment(request, "to") or utcnow()
-    since = _moment(request, "from") or until - default
+    until = moment_of(request, "to") or utcnow()
+    since = moment_of(request, "from") or until - default
     if since >= until:
         raise BadRequest("Invalid 'from': expected a moment before 'to'.", param="from")
     return Span(since, until)
 
 
-def _moment(request: web.Request, name: str) -> datetime | None:
+def moment_of(request: web.Request, name: str) -> datetime | None:
     text = request.query.get(name, "").strip()
     if not text:
         return None

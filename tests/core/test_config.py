@@ -135,7 +135,7 @@ alerts: {}
     assert faults_of(text) == [
         (
             "gateway.yaml:1:1: provider: not known; did you mean providers? allowed are alert_webhook, alerts, aliases, budgets, cache, limits, models, "
-            "providers, routing"
+            "providers, routing, security"
         ),
         "gateway.yaml:3:7: providers.a.protocol: one of openai, anthropic, demo is expected",
         "gateway.yaml:3:24: providers.a.base_url: a URL that begins with http:// or https:// is expected",
@@ -217,11 +217,11 @@ def test_later_layers_win_and_every_value_has_a_source():
     database = Layer("database", {"routing": {"policy": "cheap"}, "models": {"b": None, "a": {"kind": "chat"}}})
     config = build(environment, file, database)
     assert list(config.models) == ["a"]
-    sources = {value.key: (value.value, value.source) for value in effective(config, environment, file, database)}
+    sources = {value.key: (value.value, value.place or value.source) for value in effective(config, environment, file, database)}
     assert sources["providers.openai.api_key"] == ("***", "environment")
-    assert sources["providers.openai.timeouts.idle_s"] == (9.0, "gateway.yaml")
+    assert sources["providers.openai.timeouts.idle_s"] == (9.0, "gateway.yaml:1:33")
     assert sources["models.a.kind"] == ("chat", "database")
-    assert sources["models.a.provider"] == ("openai", "gateway.yaml")
+    assert sources["models.a.provider"] == ("openai", "gateway.yaml:2:14")
     assert sources["routing.policy"] == ("cheap", "database")
     assert sources["cache.semantic.threshold"] == (0.97, "default")
 
@@ -252,6 +252,7 @@ def test_the_schema_is_json_and_knows_every_section():
         "alert_webhook",
         "limits",
         "budgets",
+        "security",
     }
 
 

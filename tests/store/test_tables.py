@@ -1,4 +1,4 @@
-"""The small tables: catalogue entries, configuration versions, audit log, feedback, secrets."""
+"""The small tables: sealed keys, configuration versions, audit log, feedback, secrets."""
 
 import asyncio
 from datetime import timedelta
@@ -9,31 +9,18 @@ from neuroroute.core.clock import utcnow
 from neuroroute.store.audit import AuditLog
 from neuroroute.store.config import ConfigChanged, ConfigVersions
 from neuroroute.store.feedback import Feedback
-from neuroroute.store.models import Models
 from neuroroute.store.postgres import BadValue, Database
-from neuroroute.store.providers import Providers
+from neuroroute.store.provider_keys import ProviderKeys
 from neuroroute.store.secrets import Secrets
 
 
-async def test_providers_and_models_are_put_and_told(database: Database) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
-    ready = asyncio.Event()
-    database.listen("neuroroute_catalog", heard.put_nowait, ready.set)
-    async with asyncio.timeout(5):
-        await ready.wait()
-        providers, models = Providers(database), Models(database)
-        first = await providers.put("work", {"base_url": "http://x"}, sealed_key=b"\x00\x01")
-        assert await providers.get("work") == first and "\\x00" not in repr(first)
-        assert await heard.get() == "work"
-        second = await providers.put("work", {"base_url": "http://y"}, enabled=False)
-        assert second.created_at == first.created_at and second.sealed_key is None and await providers.all() == [second]
-        assert await heard.get() == "work"
-        made = await models.put("house", {"provider": "work", "price": {"input": 0.05}})
-        assert await models.all() == [made] and await models.get("house") == made
-        assert await heard.get() == "house"
-        assert await models.delete("house") and not await models.delete("house")
-        assert await providers.delete("work") and await providers.get("work") is None
-        assert [await heard.get(), await heard.get()] == ["house", "work"]
+async def test_sealed_keys_are_put_swapped_and_deleted(database: Database) -> None:
+    keys = ProviderKeys(database)
+    await keys.put("work", b"\x00\x01")
+    await keys.put("work", b"\x02")
+    assert await keys.all() == {"work": b"\x02"}
+    assert not await keys.swap("work", b"\x01", b"\x03") and await keys.swap("work", b"\x02", b"\x03")
+    assert await keys.delete("work") and not await keys.delete("work")
 
 
 async def test_configuration_versions_follow_each_other(database: Database) -> None:

@@ -2,11 +2,11 @@
 Configuration: what is offered to clients, and how it is routed; from a YAML file, the environment and the database.
 
 `models` is its shape, `text` reads a YAML file and knows where each key stands, `layers` puts the sources over each other and checks the sum,
-`watch` follows the file. Every fault is told with its place, its key and what is allowed, all of a source together.
+`watch` follows the file, `patch` changes what a layer says. Every fault is told with its place, its key and what is allowed, all of a source together.
 """
 
 from neuroroute.core.config.alerts import AlertConfig, AlertWebhookConfig
-from neuroroute.core.config.layers import Effective, build, effective, from_environment
+from neuroroute.core.config.layers import DATABASE, ENVIRONMENT, Effective, build, effective, from_environment, mask_of
 from neuroroute.core.config.learning import JudgeConfig, LearningConfig
 from neuroroute.core.config.models import (
     BudgetConfig,
@@ -19,18 +19,23 @@ from neuroroute.core.config.models import (
     ProviderConfig,
     RoutingConfig,
     RuleConfig,
+    SecurityConfig,
     TimeoutsConfig,
     WeightsConfig,
     json_schema,
 )
+from neuroroute.core.config.patch import Change, changes, masked, patched
 from neuroroute.core.config.text import ConfigFaulty, Layer, dump, parse, read, read_foreign
 from neuroroute.core.config.watch import ConfigFile
 
 __all__ = [
+    "DATABASE",
+    "ENVIRONMENT",
     "AlertConfig",
     "AlertWebhookConfig",
     "BudgetConfig",
     "CacheConfig",
+    "Change",
     "Config",
     "ConfigFaulty",
     "ConfigFile",
@@ -45,14 +50,19 @@ __all__ = [
     "ProviderConfig",
     "RoutingConfig",
     "RuleConfig",
+    "SecurityConfig",
     "TimeoutsConfig",
     "WeightsConfig",
     "build",
+    "changes",
     "dump",
     "effective",
     "from_environment",
     "json_schema",
+    "mask_of",
+    "masked",
     "parse",
+    "patched",
     "read",
     "read_foreign",
 ]

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -16,8 +17,12 @@ from neuroroute.core.settings import MASK, Settings
 BUILT_IN_POLICIES: Final = ("cheap", "balanced", "best", "fast")
 LOCAL_PROVIDERS: Final = ("lmstudio", "ollama", "demo")
 """Providers that may be there without being configured."""
-_NAMED_SECTIONS: Final = ("providers", "models", "aliases")
+DATABASE: Final = "database"
+ENVIRONMENT: Final = "environment"
+NAMED: Final = (("providers",), ("models",), ("aliases",), ("routing", "policies"))
+"""Mappings from names to entries; a later layer takes an entry away by null."""
 _SECRETS: Final = frozenset({"api_key", "headers", "secret", "url"})
+_SHOWN_CHARS: Final = 4
 
 Check = Callable[[Config], Iterable[tuple[Keys, str]]]
 """A check that needs more than the shape: gives keys and what is wrong with them."""
@@ -25,11 +30,12 @@ Check = Callable[[Config], Iterable[tuple[Keys, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """One value in effect. `source` is `default`, `environment`, a file's name, `database`."""
+    """One value in effect. source: `default`, `environment`, `file` or `database`; place: line and column in the file, as `gateway.yaml:12:5`."""
 
     key: str
     value: object
     source: str
+    place: str | None = None
 
 
 def from_environment(settings: Settings) -> Layer:
@@ -44,7 +50,7 @@ def from_environment(settings: Settings) -> Layer:
     if "lmstudio_api_url" in settings.model_fields_set:
         providers["lmstudio"] = {"protocol": "openai", "base_url": settings.lmstudio_api_url, "discover": True}
     named = {name: {key: value for key, value in entry.items() if value is not None} for name, entry in providers.items()}
-    return Layer("environment", {"providers": named} if named else {})
+    return Layer(ENVIRONMENT, {"providers": named} if named else {})
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,27 +71,38 @@ def build(*layers: Layer, checks: Sequence[Check] = ()) -> Config:
     values: dict[str, Any] = {}
     for layer in layers:
         values = merge(values, layer.values)
-    for section in _NAMED_SECTIONS:
-        if isinstance(named := values.get(section), Mapping):
-            values[section] = {name: entry for name, entry in named.items() if entry is not None}
+    for keys in NAMED:
+        values = _without_nulls(values, keys)
     try:
         config = Config.model_validate({key: value for key, value in values.items() if value is not None})
     except ValidationError as error:
-        raise ConfigFaulty(_told(layers, _shape_faults(error, values))) from None
+        raise _faulty(layers, _shape_faults(error, values)) from None
     faults = list(_reference_faults(config))
     for check in checks:
         faults += check(config)
     if faults:
-        raise ConfigFaulty(_told(layers, faults))
+        raise _faulty(layers, faults)
     return config
 
 
-def _told(layers: Sequence[Layer], faults: Iterable[tuple[Keys, str]]) -> list[str]:
+def _without_nulls(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """`values` without the entries that are null in the mapping at `keys`."""
+    first, *rest = keys
+    inner = values.get(first)
+    if not isinstance(inner, Mapping):
+        return dict(values)
+    kept = _without_nulls(inner, tuple(rest)) if rest else {name: entry for name, entry in inner.items() if entry is not None}
+    return {**values, first: kept}
+
+
+def _faulty(layers: Sequence[Layer], faults: Iterable[tuple[Keys, str]]) -> ConfigFaulty:
     placed = []
     for keys, message in faults:
         saying = max(layers, key=lambda layer: (_depth(layer.values, keys), layers.index(layer)), default=Layer("configuration", {}))
-        placed.append((saying.places.get(keys[: _depth(saying.values, keys)], (0, 0)), f"{saying.place(keys)}: {dotted(keys)}: {message}"))
-    return [line for _, line in sorted(placed, key=lambda pair: pair[0])]
+        at = saying.places.get(keys[: _depth(saying.values, keys)], (0, 0))
+        placed.append((at, f"{saying.place(keys)}: {dotted(keys)}: {message}", (dotted(keys), message)))
+    placed.sort(key=lambda one: one[0])
+    return ConfigFaulty([line for _, line, _ in placed], [named for _, _, named in placed])
 
 
 def _depth(values: object, keys: Keys) -> int:
@@ -210,6 +227,11 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"there is no {what} {name!r}" + (f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)}")
 
 
+def mask_of(secret: str) -> str:
+    """What is shown of a credential: its end, where it is long enough not to be given away by that."""
+    return MASK + secret[-_SHOWN_CHARS:] if len(secret) >= 4 * _SHOWN_CHARS else MASK
+
+
 def effective(config: Config, *layers: Layer) -> list[Effective]:
     """Every value in effect and the layer that it is from; credentials are masked."""
     return list(_effective(config, (), layers))
@@ -220,12 +242,23 @@ def _effective(value: object, keys: Keys, layers: Sequence[Layer]) -> Iterator[E
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _effective(getattr(value, name), (*keys, name), layers)
-    elif isinstance(value, Mapping) and value and not secret:
+    elif isinstance(value, Mapping) and value:
         for name, entry in value.items():
             yield from _effective(entry, (*keys, name), layers)
     elif isinstance(value, tuple) and any(isinstance(entry, BaseModel) for entry in value):
         for index, entry in enumerate(value):
             yield from _effective(entry, (*keys, index), layers)
     else:
-        source = next((layer.source for layer in reversed(layers) if _depth(layer.values, keys) == len(keys)), "default")
-        yield Effective(dotted(keys), MASK if secret and value else value, source)
+        said = next((layer for layer in reversed(layers) if _depth(layer.values, keys) == len(keys)), None)
+        shown = mask_of(value) if secret and isinstance(value, str) and value else value
+        yield Effective(dotted(keys), shown, *_source(said, keys))
+
+
+def _source(layer: Layer | None, keys: Keys) -> tuple[str, str | None]:
+    if layer is None:
+        return "default", None
+    if layer.source in (ENVIRONMENT, DATABASE):
+        return layer.source, None
+    file = Path(layer.source).name  # not where it lies: that is nobody's business
+    at = next((layer.places[keys[:depth]] for depth in range(len(keys), 0, -1) if keys[:depth] in layer.places), None)
+    return "file", file if at is None else f"{file}:{at[0]}:{at[1]}"

@@ -206,6 +206,15 @@ class CacheConfig(_Part):
     semantic: SemanticConfig = SemanticConfig()
 
 
+class SecurityConfig(_Part):
+    """What admins may do by the API. Only the file says it, never the API itself."""
+
+    allow_private_providers: bool = Field(
+        default=False, description="base URLs set by the API may lead to private, loopback and link-local addresses"
+    )
+    private_hosts: tuple[Name, ...] = Field(default=(), description="hosts that base URLs set by the API may name wherever they lead")
+
+
 class Config(_Part):
     """The whole configuration. Empty is fine: then only the environment's providers are there."""
 
@@ -218,6 +227,7 @@ class Config(_Part):
     budgets: tuple[BudgetConfig, ...] = Field(default=(), description="of tags; those of keys and users are set by the admin API")
     alerts: tuple[AlertConfig, ...] = Field(default=(), description="beside the built-in rules; those of a kind named here replace its own")
     alert_webhook: AlertWebhookConfig = AlertWebhookConfig()
+    security: SecurityConfig = SecurityConfig()
 
 
 def json_schema() -> dict[str, Any]:

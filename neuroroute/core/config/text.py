@@ -7,7 +7,7 @@ environment never becomes structure, and `api_key: ${OPENAI_API_KEY}` may stand 
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,11 +27,15 @@ _UNHIDE: Final = {_HIDDEN + code: code for code in range(128)}
 
 
 class ConfigFaulty(Exception):
-    """A configuration that can not be used. `faults`: one line each: place, key, what is wrong and what is allowed."""
+    """
+    A configuration that can not be used. `faults`: one line each: place, key, what is wrong and what is allowed.
 
-    def __init__(self, faults: list[str]) -> None:
+    named: the same as (key, what is wrong) where keys are known; no places, so it may be shown to who can not see the file.
+    """
+
+    def __init__(self, faults: list[str], named: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults, self.named = faults, named
 
 
 @dataclass(frozen=True, slots=True)
