@@ -22,6 +22,7 @@ from neuroroute.store.provider_keys import ProviderKeys
 COMMAND_LINE: Final = "command line"
 SHOWN_FAULTS: Final = 10
 _TRIES: Final = 3
+_NEW: Final = object()
 _FILE_ALONE: Final = ("security", "alert_webhook")
 """What the API must not change: what it may do itself, and where reports of this machine are sent, with the secret that signs them."""
 _ENTRY_KEYS: Final = ("providers", "models", "aliases")
@@ -138,7 +139,7 @@ def refused(faulty: ConfigFaulty) -> BadRequest:
 
 async def _drafted(versions: Versions, state: State, patch: Mapping[str, Any]) -> Draft:
     below = versions.offer.below
-    patch = _without_what_is_so(patch, versions.offer.config)
+    patch = _without_what_is_so(patch, masked(versions.offer.config.model_dump(mode="json")))
     rest, credentials = _split(patch, state, versions.offer.config)
     sent = {name for name, entry in _providers(patch).items() if isinstance(entry, Mapping) and _sends_key(entry)}
     own = patched(state.own, rest, below)
@@ -193,10 +194,19 @@ def _providers(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _without_what_is_so(patch: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """A whole configuration that was read comes back with what only the file may say: unchanged, it says nothing."""
-    shown = masked(config.model_dump(mode="json"))
-    return {name: value for name, value in patch.items() if name not in _FILE_ALONE or value != shown[name]}
+def _without_what_is_so(patch: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch less what it finds so already (`shown`: what is in effect, masked): a whole configuration that was read may come back changed."""
+    rest: dict[str, Any] = {}
+    for name, value in patch.items():
+        present = shown.get(name, _NEW)
+        if value == present:
+            continue
+        if isinstance(value, Mapping) and isinstance(present, Mapping):
+            if inner := _without_what_is_so(value, present):
+                rest[name] = inner
+        else:
+            rest[name] = value
+    return rest
 
 
 def _split(patch: Mapping[str, Any], state: State, config: Config) -> tuple[dict[str, Any], dict[str, Credentials]]:

@@ -153,26 +153,12 @@ CREATE TABLE migrations (
     CONSTRAINT migrations_pkey PRIMARY KEY (name)
 );
 
-CREATE TABLE models (
+CREATE TABLE provider_keys (
     name text NOT NULL,
-    config jsonb NOT NULL,
-    enabled boolean NOT NULL,
-    created_at timestamp with time zone NOT NULL,
+    sealed bytea NOT NULL,
     updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT models_pkey PRIMARY KEY (name)
+    CONSTRAINT provider_keys_pkey PRIMARY KEY (name)
 );
-CREATE TRIGGER models_changed AFTER INSERT OR DELETE OR UPDATE ON public.models FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_catalog', 'name');
-
-CREATE TABLE providers (
-    name text NOT NULL,
-    config jsonb NOT NULL,
-    sealed_key bytea,
-    enabled boolean NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT providers_pkey PRIMARY KEY (name)
-);
-CREATE TRIGGER providers_changed AFTER INSERT OR DELETE OR UPDATE ON public.providers FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_catalog', 'name');
 
 CREATE TABLE server_secrets (
     name text NOT NULL,
