@@ -39,7 +39,7 @@ REFERENCES: Final = """
 SELECT conrelid::regclass::text AS child, confrelid::regclass::text AS parent FROM pg_constraint
 WHERE contype = 'f' AND connamespace = current_schema()::regnamespace AND conrelid <> confrelid
 """
-SEALED: Final = "SELECT count(*) FROM providers WHERE sealed_key IS NOT NULL"
+SEALED: Final = "SELECT count(*) FROM provider_keys"
 
 
 class BackupFaulty(Exception):

@@ -16,7 +16,7 @@ from neuroroute.store import backup as files
 from neuroroute.store import migrate
 from neuroroute.store.config import ConfigVersions
 from neuroroute.store.postgres import Database
-from neuroroute.store.providers import Providers
+from neuroroute.store.provider_keys import ProviderKeys
 from tests.cli.shell import Shell
 from tests.support.gateway import gateway
 
@@ -31,7 +31,7 @@ async def _lived_in(database_url: str) -> str:
         [row, *_] = await gw.rows(3)
         async with gw.post("/v1/feedback", {"request_id": row.request_id, "score": 1}, key=made["key"]) as answer:
             assert answer.status in (200, 201), await answer.text()
-        await Providers(gw.database).put("extra", {"protocol": "openai"}, sealed_key=b"sealed", enabled=False)
+        await ProviderKeys(gw.database).put("extra", b"sealed")
         await ConfigVersions(gw.database).add({"cache": {"ttl_s": 7}}, after=0, author="usr_x")
         return str(made["key"])
 
