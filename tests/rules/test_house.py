@@ -48,6 +48,12 @@ def test_the_rules_see_the_project():
     assert len(python_files("neuroroute")) > 50 and len(python_files("tests")) > 20
 
 
+def test_no_two_test_files_have_one_name():
+    """pytest takes the second for the first, and collects nothing at all."""
+    names = [path.name for path in python_files("tests") if path.name.startswith("test_")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_no_file_is_longer_than_500_lines():
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in python_files("neuroroute", "tests")
