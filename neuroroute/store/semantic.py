@@ -13,7 +13,7 @@ from neuroroute.core.clock import utcnow
 from neuroroute.store.postgres import Database
 
 MOST_OF_SCOPE: Final = 2000
-"""Answers that are remembered of one scope: a search looks at each of them (measured: 2 ms for 2,000 of 256 numbers)."""
+"""Answers that are remembered of one scope: a search looks at each of them."""
 FIND_EXTENSION: Final = "SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = $1)"
 FIND_TABLE: Final = "SELECT to_regclass('semantic_answers') IS NOT NULL"
 LOCK: Final = "SELECT pg_advisory_xact_lock(7239460)"
