@@ -1,20 +1,26 @@
 """Stage `auth`: whose call is it? A warm key costs one HMAC and one look-up in the process; nothing else is asked."""
 
+from typing import Final
+
 from neuroroute.access.keyring import Keyring
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
-from neuroroute.core.errors import Unauthenticated
-from neuroroute.core.types import Principal
+from neuroroute.core.errors import Forbidden, Unauthenticated
+from neuroroute.core.types import Principal, Role
+
+_READING: Final = ("GET", "HEAD")
 
 
 async def auth(call: Call, s: Services) -> None:
     """
     Sets `principal`, unless the edge knows already who calls (a session of the pages).
 
-    Raises Unauthenticated; Unavailable for a key that only the database, which is away, could know.
+    Raises Unauthenticated; Unavailable for a key that only the database, which is away, could know; Forbidden where a viewer would do more than read.
     """
     if call.principal is None:
         call.principal = await identify(call.bearer, s.keyring)
+    if call.principal.role is Role.VIEWER and call.method not in _READING:
+        raise Forbidden("The key of a viewer reads and changes nothing: it can not call models. Use a key of a user or an admin.")
 
 
 async def identify(bearer: str, keyring: Keyring) -> Principal:

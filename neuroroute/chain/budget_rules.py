@@ -17,7 +17,6 @@ class BudgetRules:
         for budget in of_tags:
             name, _, value = budget.subject.partition("=")
             self._of_tags.setdefault((name, value), []).append(budget)
-        self._names = frozenset(name for name, _ in self._of_tags)
 
     def of(self, principal: Principal, asked_tags: Mapping[str, str]) -> tuple[Budget, ...]:
         if not self._of_tags:
@@ -26,8 +25,5 @@ class BudgetRules:
         return (*principal.budgets, *found)
 
     def tags(self, principal: Principal, asked_tags: Mapping[str, str]) -> Mapping[str, str]:
-        """The tags that a call is booked under: the caller's over its key's, but where money hangs on a tag the key's own stays."""
-        if not asked_tags:
-            return principal.tags
-        kept = {name: value for name, value in principal.tags.items() if name in self._names}
-        return {**principal.tags, **asked_tags, **kept}
+        """The tags that a call is booked under: a caller adds to those of its key, and changes none of them."""
+        return {**asked_tags, **principal.tags} if asked_tags else principal.tags

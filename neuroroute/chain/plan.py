@@ -74,7 +74,7 @@ def decide(call: Call, s: Services) -> Decision:
         max_output_tokens=conversation.of(call).max_output_tokens if call.classification is not None else None,
         bounds=bounds,
         thread=_thread(call, s) if is_auto(call.requested_model) else NEW_THREAD,
-        tags={**call.principal.tags, **asked.tags} if asked.tags else call.principal.tags,
+        tags=s.budget_rules.tags(call.principal, asked.tags),
         headers=call.headers,
     )
     decision = s.router.decide(question, call.classification, call.catalog)

@@ -67,11 +67,11 @@ class Leases:
             self._asking = True
             spawn(self._fetch(), name="limits-leases")
 
-    async def wait(self, most_s: float) -> None:
-        """Returns when what was asked until now is answered, or after `most_s`."""
+    async def wait(self) -> None:
+        """Returns when what was asked until now is answered, or has failed."""
         if self._turn is None:
             self._turn = asyncio.get_running_loop().create_future()
-        await asyncio.wait((self._turn,), timeout=most_s)
+        await asyncio.wait((self._turn,))
 
     async def _fetch(self) -> None:
         try:

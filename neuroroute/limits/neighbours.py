@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from neuroroute.core.clock import unix_s
 from neuroroute.core.jsonbytes import dumps, loads
+from neuroroute.core.patience import patience
 from neuroroute.limits.book import LeaseBook
 from neuroroute.store.kv import Arg, KVAway
 
@@ -57,7 +58,7 @@ class Neighbours:
         if self._book is not None:
             return self._book.answer(keys[_FIXED_KEYS:], _plain(args), int(unix_s() * 1000))
         try:
-            async with asyncio.timeout(self._timeout_s), self._turn:
+            async with patience(self._timeout_s), self._turn:
                 return await self._ask(dumps([keys[_FIXED_KEYS:], _plain(args)]))
         except (OSError, EOFError, ValueError) as error:  # TimeoutError is an OSError
             self._hang_up()

@@ -6,6 +6,7 @@ not (a share of a limit must be fetched from Redis first) it says None and `admi
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +14,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.patience import patience
 from neuroroute.limits.leases import Leases
 from neuroroute.limits.share import Share
 from neuroroute.limits.window import Run, SlidingWindow
@@ -131,16 +133,21 @@ class Limiter:
         return self._admit_leased(self.leases, checks, tokens, monotonic_s(), ask=False)
 
     async def admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict:
-        """The same with the right to ask the common store, for at most its `wait_s`."""
+        """
+        The same with the right to ask the common store.
+
+        A silent one counts as away after its `wait_s`; one that answers, but gives to others what this call waits for, has as long again.
+        """
         leases = self.leases
         if leases is None:
             return self._admit(checks, tokens, monotonic_s())
-        until_s = monotonic_s() + leases.wait_s
-        while (now_s := monotonic_s()) < until_s and not leases.away:
-            verdict = self._admit_leased(leases, checks, tokens, now_s, ask=True)
-            if verdict is not None:
-                return verdict
-            await leases.wait(until_s - now_s)
+        with contextlib.suppress(TimeoutError):
+            async with patience(2 * leases.wait_s):
+                while not leases.away:
+                    verdict = self._admit_leased(leases, checks, tokens, monotonic_s(), ask=True)
+                    if verdict is not None:
+                        return verdict
+                    await leases.wait()
         return self._admit_alone(leases, checks, tokens, monotonic_s())
 
     async def run(self) -> None:

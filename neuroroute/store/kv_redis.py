@@ -19,6 +19,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptErr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.patience import patience
 from neuroroute.store.kv import Arg, KVAway
 
 TIMEOUT_S: Final = 0.05
@@ -125,7 +126,7 @@ class RedisKV:
         if self._pause_s > _PAUSE_S:  # it was away: this call tries it, the others go on failing until it is known
             self._away_until_s = now_s + self._timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with patience(self._timeout_s):
                 answer = await self._exchange(command, asking)
         except (MovedError, AskError) as moved:  # an ASK is a kind of MOVED, and both are answers
             self._came_back()

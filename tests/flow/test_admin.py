@@ -331,6 +331,21 @@ async def test_a_viewer_reads_all_and_changes_nothing(database_url: str) -> None
         assert (await ask(gw, "GET", f"/admin/users/{user}"))[1]["role"] == "user"
 
 
+async def test_a_viewer_calls_no_model_on_any_route(database_url: str) -> None:
+    async with gateway(database_url) as gw:
+        _, _, viewer = await member(gw, Role.VIEWER)
+        chat = {"model": "auto", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
+        for path, body in {
+            "/v1/chat/completions": chat, "/v1/messages": chat, "/v1/responses": {"model": "auto", "input": "x"},
+            "/v1/completions": {"model": "auto", "prompt": "x"}, "/v1/embeddings": {"model": "m", "input": "x"},
+            "/v1/images/generations": {"model": "m", "prompt": "x"}, "/prompt": {"prompt": "x"},
+        }.items():  # fmt: skip
+            status, told = await ask(gw, "POST", path, body, key=viewer)
+            assert (status, told["error"]["type"]) == (403, "permission_error"), path
+        assert (await ask(gw, "POST", "/v1/route", chat, key=viewer))[0] == 200
+        assert (await ask(gw, "GET", "/v1/models", key=viewer))[0] == 200
+
+
 async def test_a_user_sees_and_manages_own_keys_alone(database_url: str) -> None:
     async with gateway(database_url) as gw:
         other, other_key, _ = await member(gw)

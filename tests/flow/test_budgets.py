@@ -146,6 +146,23 @@ async def test_when_it_is_spent_auto_may_go_on_with_a_cheaper_policy(database_ur
             assert (await ask(gw, key["key"], 5, model="dear"))[0] == 429
 
 
+async def test_a_call_adds_tags_to_those_of_its_key_and_changes_none(database_url: str) -> None:
+    """Also where no budget hangs on a tag yet: the books of a team are read later."""
+    async with Upstream(answer) as up, gateway(database_url, one(up)) as gw:
+        key = await gw.new_key(tags={"team": "search", "cost": "42"})
+        async with gw.chat(key=key["key"], seed=1, neuroroute={"tags": {"team": "other", "run": "7"}}) as response:
+            assert response.status == 200
+            request_id = response.headers["x-request-id"]
+        async with asyncio.timeout(10):
+            while True:
+                async with gw.get(f"/dashboard/requests/{request_id}") as response:
+                    if response.status == 200:
+                        row = await response.json()
+                        break
+                await asyncio.sleep(0.05)
+        assert row["tags"] == {"team": "search", "cost": "42", "run": "7"}
+
+
 async def test_budgets_hold_over_a_restart_and_through_an_outage(database_url: str) -> None:
     async with Upstream(answer) as up, Relay.to(database_url) as relay:
         limit = 20.5 * CALL_USD

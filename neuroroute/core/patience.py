@@ -1,0 +1,40 @@
+"""
+A time limit that blames nobody for our own stalls.
+
+On a busy machine an event loop stands still for tens of milliseconds; an answer that came meanwhile is seen late. `asyncio.timeout` would
+call it too late. Here only time counts in which the loop turned, and what has arrived is always read before the limit strikes.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+_SLICES: Final = 5
+"""A stall, however long, costs one slice of the limit."""
+
+
+class patience:
+    """`async with patience(seconds)`: raises TimeoutError after so much time in which the loop turned."""
+
+    __slots__ = ("_left", "_loop", "_scope", "_slice_s", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._slice_s, self._left = seconds / _SLICES, _SLICES
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await self._scope.__aenter__()
+        self._timer = self._loop.call_later(self._slice_s, self._tick)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+        self._timer.cancel()
+        return await self._scope.__aexit__(kind, error, trace)
+
+    def _tick(self) -> None:
+        self._left -= 1
+        if self._left > 0:
+            self._timer = self._loop.call_later(self._slice_s, self._tick)
+        else:
+            self._scope.reschedule(self._loop.time())
