@@ -15,11 +15,15 @@ async def auth(call: Call, s: Services) -> None:
     """
     Sets `principal`, unless the edge knows already who calls (a session of the pages).
 
-    Raises Unauthenticated; Unavailable for a key that only the database, which is away, could know; Forbidden where a viewer would do more than read.
+    Raises Unauthenticated; Unavailable for a key that only the database, which is away, could know.
     """
     if call.principal is None:
         call.principal = await identify(call.bearer, s.keyring)
-    if call.principal.role is Role.VIEWER and call.method not in _READING:
+
+
+def may_ask(call: Call) -> None:
+    """Raises Forbidden where a viewer would have a provider asked for more than what it keeps."""
+    if call.principal is not None and call.principal.role is Role.VIEWER and call.method not in _READING:
         raise Forbidden("The key of a viewer reads and changes nothing: it can not call models. Use a key of a user or an admin.")
 
 

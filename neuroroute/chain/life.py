@@ -17,7 +17,7 @@ from typing import Self
 
 from neuroroute.chain import cache
 from neuroroute.chain.answer import Sink, decide, follow, refuse, relay, replay, whole
-from neuroroute.chain.auth import auth
+from neuroroute.chain.auth import auth, may_ask
 from neuroroute.chain.call import Call
 from neuroroute.chain.dispatch import dispatch
 from neuroroute.chain.flight import Flight, Lead, Telling
@@ -41,6 +41,7 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
     """
     async with _Ending(call, sink, s) as ending:
         await auth(call, s)
+        may_ask(call)
         call.lap("auth")
         await parse(call, s)
         call.lap("parse")

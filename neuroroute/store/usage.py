@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from neuroroute.core import jsonbytes
-from neuroroute.store import usage_sums
+from neuroroute.store import usage_sums, usage_times
 from neuroroute.store.columns import BIGINT_MAX, SMALLINT_MAX, Where, bounded, clean_json, clean_text, count, finite
 from neuroroute.store.postgres import BadValue, Queries, Row
 
@@ -70,13 +70,13 @@ GROUPED: Final = {
     "label": "SELECT label AS name," + _SUMS + "FROM usage_records /*where*/ GROUP BY 1 ORDER BY calls DESC",
 }
 PERCENTILES: Final = """
-SELECT percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY latency_ms) FROM usage_records /*where*/
-"""
-BOTH_PERCENTILES: Final = """
-SELECT percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY latency_ms) AS latency_ms,
-    percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY overhead_ms) AS overhead_ms
+SELECT percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY latency_ms) AS latency,
+    percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY ttft_ms) AS ttft,
+    percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY overhead_ms) AS overhead
 FROM usage_records /*where*/
 """
+EXACT_CALLS: Final = 5000
+"""So few calls are read one by one, so that their percentiles are exact; more are read from histograms."""
 SPENT: Final = """
 SELECT coalesce(sum(cost_nanousd), 0)::bigint FROM usage_records /*where*/
 """
@@ -288,24 +288,28 @@ class Usage:
         where = _where(filters)
         return await self._database.fetch(where.into(TOTALS if by is None else GROUPED[by]), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
 
-    async def latency_percentiles(self, filters: UsageFilter, shares: Sequence[float] = (0.5, 0.95, 0.99)) -> list[float | None]:
-        """Latency in ms at each share; None where there are no calls."""
-        where = Where()
-        where.args.append(list(shares))
-        _fill(where, filters)
-        found = await self._database.fetchval(where.into(PERCENTILES), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
-        return list(found) if found is not None else [None] * len(shares)
-
     async def percentiles(
-        self, filters: UsageFilter, shares: Sequence[float] = (0.5, 0.95, 0.99)
-    ) -> tuple[list[float | None], list[float | None]]:
-        """(latency, the gateway's own time) in ms at each share; None where there are no calls."""
+        self, filters: UsageFilter, calls: int, shares: Sequence[float] = (0.5, 0.95, 0.99)
+    ) -> dict[str, list[float | None]]:
+        """
+        The `latency`, `ttft` and `overhead` in ms at each share; None where there are no calls.
+
+        calls: how many there are; many are read from histograms where those are kept, and right within 5 %.
+        """
+        found = None
+        if calls > EXACT_CALLS and filters.status is None and filters.client_request_id is None:
+            given = {name: value for name, value in _dimensions(filters) if value is not None}
+            found = usage_times.query(given, filters.tag, filters.since, filters.until)
+        if found is not None:
+            sql, args = found
+            rows = await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)
+            of = {metric: [(row["bucket"], row["calls"]) for row in rows if row["metric"] == metric] for metric in usage_times.METRICS}
+            return {metric: usage_times.at_shares(buckets, shares) for metric, buckets in of.items()}
         where = Where()
         where.args.append(list(shares))
         _fill(where, filters)
-        [row] = await self._database.fetch(where.into(BOTH_PERCENTILES), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
-        none: list[float | None] = [None] * len(shares)
-        return list(row["latency_ms"] or none), list(row["overhead_ms"] or none)
+        [row] = await self._database.fetch(where.into(PERCENTILES), *where.args, timeout_s=AGGREGATE_TIMEOUT_S)
+        return {metric: list(row[metric] or [None] * len(shares)) for metric in usage_times.METRICS}
 
     async def spent_nanousd(self, filters: UsageFilter) -> int:
         """The cost of the calls whose price is known."""

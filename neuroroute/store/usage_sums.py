@@ -29,7 +29,7 @@ _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "tag": ("tag_name", "tag_value"),
 }
 """What sums are kept of, and the dimensions that stand in their columns a and b."""
-_COLUMNS: Final = {"key": "key_id", "user": "user_id", "model": "model", "provider": "provider", "label": "label"}
+COLUMNS: Final = {"key": "key_id", "user": "user_id", "model": "model", "provider": "provider", "label": "label"}
 
 _SUMS: Final = (
     "calls", "errors", "cached_calls", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost_nanousd", "saved_nanousd",
@@ -69,7 +69,7 @@ _DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """A span that one table answers. None: without end."""
 
     table: str
@@ -96,14 +96,14 @@ def query(
     if tag is not None:
         given |= {"tag_name": tag[0], "tag_value": tag[1]}
     args: list[object] = []
-    pieces = [
+    found = [
         _piece_sql(piece, by, part, given, tag, args)
-        for piece in _pieces(since, until, hourly=len(_PARTS[part]) < 2, daily=by != "hour")
+        for piece in pieces(since, until, hourly=len(_PARTS[part]) < 2, daily=by != "hour")
         if not piece.is_empty
     ]
-    if not pieces:
-        pieces = [_piece_sql(_Piece("single", utcnow(), utcnow() - _DAY), by, part, given, tag, args)]
-    sql = _TOTAL.replace("/*pieces*/", " UNION ALL ".join(pieces))
+    if not found:
+        found = [_piece_sql(Piece("single", utcnow(), utcnow() - _DAY), by, part, given, tag, args)]
+    sql = _TOTAL.replace("/*pieces*/", " UNION ALL ".join(found))
     return sql + ("GROUP BY 1 " + _ORDERS.get(by, _DEAREST) if by is not None else "GROUP BY 1"), args
 
 
@@ -115,16 +115,16 @@ def _part(by: str | None, where: Mapping[str, str], tag: tuple[str, str] | None)
     return None if part is not None and by == "hour" and len(_PARTS[part]) > 1 else part
 
 
-def _pieces(since: datetime | None, until: datetime | None, *, hourly: bool, daily: bool) -> Iterator[_Piece]:
+def pieces(since: datetime | None, until: datetime | None, *, hourly: bool, daily: bool) -> Iterator[Piece]:
     """The span as days in the middle, hours around them, single calls at the ends; without hours, or without days."""
     grains = [("usage_daily", _DAY)] if daily else []
     grains += [("usage_hourly", _HOUR)] if hourly else []
     yield from _split(since, until, grains)
 
 
-def _split(since: datetime | None, until: datetime | None, grains: Sequence[tuple[str, timedelta]]) -> Iterator[_Piece]:
+def _split(since: datetime | None, until: datetime | None, grains: Sequence[tuple[str, timedelta]]) -> Iterator[Piece]:
     if not grains:
-        yield _Piece("single", since, until)
+        yield Piece("single", since, until)
         return
     table, step = grains[0]
     first = None if since is None else _floor(since + step - timedelta(microseconds=1), step)
@@ -134,7 +134,7 @@ def _split(since: datetime | None, until: datetime | None, grains: Sequence[tupl
         return
     if since is not None:
         yield from _split(since, first, grains[1:])
-    yield _Piece(table, first, last)
+    yield Piece(table, first, last)
     if until is not None:
         yield from _split(last, until, grains[1:])
 
@@ -144,7 +144,7 @@ def _floor(at: datetime, step: timedelta) -> datetime:
     return whole if step == _HOUR else whole.replace(hour=0)
 
 
-def _piece_sql(piece: _Piece, by: str | None, part: str, given: Mapping[str, str], tag: tuple[str, str] | None, args: list[object]) -> str:
+def _piece_sql(piece: Piece, by: str | None, part: str, given: Mapping[str, str], tag: tuple[str, str] | None, args: list[object]) -> str:
     """SQL of constants; only the numbers of arguments are filled in."""
 
     def bind(value: object) -> str:
@@ -155,8 +155,8 @@ def _piece_sql(piece: _Piece, by: str | None, part: str, given: Mapping[str, str
     conditions = []
     if piece.table == "single":
         at, source, sums = "created_at", "usage_records", _SINGLE
-        name = _COLUMNS.get(by or "", "")
-        conditions += [f"{_COLUMNS[dimension]} = {bind(value)}" for dimension, value in given.items() if dimension in _COLUMNS]
+        name = COLUMNS.get(by or "", "")
+        conditions += [f"{COLUMNS[dimension]} = {bind(value)}" for dimension, value in given.items() if dimension in COLUMNS]
         if tag is not None:
             conditions.append(f"(tags <> '{{ }}' AND tags @> {bind({tag[0]: tag[1]})})")
     else:

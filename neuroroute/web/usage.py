@@ -98,13 +98,14 @@ async def stats_of(request: web.Request, chosen: UsageFilter) -> dict[str, Any]:
     """Totals and percentiles of the calls of a filter. Money in USD, times in ms, shares 0..1."""
     usage = Usage(request.app[DATABASE])
     totals = await usage.totals(chosen)
-    latency, overhead = await usage.percentiles(chosen, SHARES)
+    found = await usage.percentiles(chosen, totals.calls, SHARES)
     return {
         "from": chosen.since,
         "to": chosen.until,
         **sums(totals),
-        "latency_ms": _percentiles(latency, totals.latency_ms),
-        "overhead_ms": _percentiles(overhead, totals.overhead_ms),
+        "latency_ms": _percentiles(found["latency"], totals.latency_ms),
+        "ttft_ms": _percentiles(found["ttft"], totals.ttft_ms),
+        "overhead_ms": _percentiles(found["overhead"], totals.overhead_ms),
     }
 
 

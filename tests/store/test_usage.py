@@ -135,7 +135,7 @@ async def test_sums_are_exact(database: Database) -> None:
     assert {row.name: row.calls for row in await usage.grouped("label", UsageFilter())} == {"code": 3, None: 1}
     assert [row.name for row in await usage.grouped("key", UsageFilter())] == ["key_1"]
     assert [row.name for row in await usage.grouped("user", UsageFilter())] == ["usr_1"]
-    assert await usage.latency_percentiles(UsageFilter(), (0.0, 0.5, 1.0)) == [100.0, 200.0, 300.0]
+    assert (await usage.percentiles(UsageFilter(), 3, (0.0, 0.5, 1.0)))["latency"] == [100.0, 200.0, 300.0]
 
 
 async def test_sums_of_nothing(database: Database) -> None:
@@ -143,7 +143,7 @@ async def test_sums_of_nothing(database: Database) -> None:
     total = await usage.totals(UsageFilter(model="none"))
     assert (total.calls, total.cost_nanousd, total.latency_ms) == (0, 0, None)
     assert await usage.grouped("day", UsageFilter()) == []
-    assert await usage.latency_percentiles(UsageFilter()) == [None, None, None]
+    assert (await usage.percentiles(UsageFilter(), 0))["latency"] == [None, None, None]
 
 
 async def test_days_are_utc_days_whatever_the_server_thinks(database: Database) -> None:
