@@ -9,8 +9,7 @@ from neuroroute.store.postgres import Database
 from neuroroute.store.usage import Usage, UsageFilter
 from tests.chaos.load import FULL
 
-ROWS = int(os.environ.get("NEUROROUTE_CHAOS_ROWS", 1_000_000 if FULL else 20_000))
-"""NEUROROUTE_CHAOS_ROWS=10000000 takes about an hour on two cores."""
+ROWS = int(os.environ.get("NEUROROUTE_CHAOS_ROWS") or (1_000_000 if FULL else 6_000))
 CHUNK = 100_000
 DAYS = 120
 MOST_S = 0.1 if FULL else 1.0
@@ -19,7 +18,7 @@ FILL = """
 INSERT INTO usage_records (request_id, created_at, key_id, user_id, dialect, stream, requested_model, model, provider, label, prompt_tokens,
     completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, tokens_source, cost_nanousd, baseline_cost_nanousd, cache, attempts,
     status, http_status, latency_ms, ttft_ms, overhead_ms, tags)
-SELECT 'req_' || $1 || '_' || n, $2::timestamptz - ((($1 + n)::float8 / $3) * $4) * interval '1 day', 'key_' || n % 40, 'usr_' || n % 10, 'chat',
+SELECT 'req_' || ($1::bigint + n), $2::timestamptz - (($1::bigint + n) * $4::float8 / $3::float8) * interval '1 day', 'key_' || n % 40, 'usr_' || n % 10, 'chat',
     true, 'auto', 'model ' || n % 12, 'p', (ARRAY['code', 'math', 'chat', 'writing'])[n % 4 + 1], 100 + n % 900, n % 300, 0, 0, 0, 'provider',
     n % 1000, n % 2000, 'miss', 1, CASE WHEN n % 50 = 0 THEN 'error' ELSE 'ok' END, 200, exp(4 + 3 * random()), exp(3 + 2 * random()),
     exp(2 * random() - 1), CASE WHEN n % 3 = 0 THEN '{"team": "search"}'::jsonb ELSE '{}'::jsonb END
