@@ -60,6 +60,7 @@ from neuroroute.routing.offers import timeouts_of
 from neuroroute.routing.router import Router
 from neuroroute.routing.threads import Threads
 from neuroroute.store.budgets import Holds
+from neuroroute.store.objects import OwnedObjects
 from neuroroute.store.postgres import Database, DatabaseAway
 from neuroroute.store.responses import StoredResponses
 from neuroroute.store.semantic import SemanticAnswers
@@ -351,6 +352,7 @@ def _services(
         retry_budget=RetryBudget(settings.retry_budget, floor=RETRY_FLOOR),
         transport=Transport(),
         responses=StoredResponses(database),
+        objects=OwnedObjects(database),
         tapes=Tapes(redis),
         flights=flights,
         shared_flights=SharedFlights(flights, redis),

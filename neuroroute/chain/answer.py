@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from neuroroute.caching.responses import Entry
-from neuroroute.chain import cache, replies, stored
+from neuroroute.chain import cache, owned, replies, stored
 from neuroroute.chain.call import Call
 from neuroroute.chain.classify import classify
 from neuroroute.chain.dispatch import Streaming
@@ -47,6 +47,10 @@ async def whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
     """The books are closed before the answer leaves, so that no client can hold an unbilled one."""
     call.answer = reply.body
     settle(call, s)
+    if call.dialect is Dialect.PASS:
+        reply = await owned.answered(call, reply, s)
+    elif owned.stores_chat(call):
+        await owned.chat(call, reply.body, s)
     cache.keep(call, reply, s)
     await stored.keep(call, reply.body, s)
     sink.whole(reply.status, replies.with_explanation(call, reply, s), replies.whole_headers(call, reply))
@@ -54,6 +58,10 @@ async def whole(call: Call, reply: Reply, sink: Sink, s: Services) -> None:
 
 async def relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None:
     """Every piece goes on as it comes; here too the books are closed before the last one leaves."""
+    if call.dialect is Dialect.PASS:
+        owned.refuse_long_list(call)
+    elif owned.stores_chat(call):
+        await owned.chat(call, stream.first, s)
     await sink.start(replies.stream_headers(call, stream.headers), stream.status)
     call.committed, call.answer = True, stream.text
     recording = cache.Recording(call, stream, s)

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Any, Final
 
-from neuroroute.chain import stored
+from neuroroute.chain import owned, stored
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
 from neuroroute.chain.shapes import check, kind_of
@@ -25,10 +25,11 @@ _TRAVELLING: Final = ("content-type", "anthropic-version", "anthropic-beta", "op
 
 
 async def parse(call: Call, s: Services) -> None:
-    """Sets `client`, `requested_model`, `steering` and `catalog`. Raises BadRequest naming the field, TooLarge, SlowBody."""
+    """Sets `client`, `requested_model`, `steering` and `catalog`. Raises BadRequest naming the field, TooLarge, SlowBody; NotFound for an object of another user."""
     call.catalog = s.catalog.current
     if call.dialect is Dialect.PASS:
         await _parse_pass(call)
+        await owned.check(call, s)
         return
     raw = await call.source.read()
     body = _object(raw)

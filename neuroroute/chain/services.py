@@ -26,6 +26,7 @@ from neuroroute.routing.catalog import CatalogHolder
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.router import Router
 from neuroroute.routing.threads import Threads
+from neuroroute.store.objects import OwnedObjects
 from neuroroute.store.responses import StoredResponses
 from neuroroute.store.usage import UsageRecord
 from neuroroute.telemetry.metrics import Metrics
@@ -57,6 +58,7 @@ class Services:
     retry_budget: RetryBudget
     transport: Transport
     responses: StoredResponses
+    objects: OwnedObjects
     tapes: Tapes
     flights: Flights
     shared_flights: SharedFlights

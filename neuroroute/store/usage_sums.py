@@ -5,7 +5,7 @@ A span of time is put together from whole days, whole hours at its ends, and sin
 moment and reads some hundred rows where it would have read millions. Where no sums are kept for what is asked, single calls are read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -139,6 +139,13 @@ def _split(since: datetime | None, until: datetime | None, grains: Sequence[tupl
         yield from _split(last, until, grains[1:])
 
 
+def tagged(piece: Piece, tag: tuple[str, str], bind: Callable[[object], str]) -> str:
+    """The condition of single calls. At the ends of a span its few hours are read, not all calls that ever had the tag."""
+    if piece.since is not None and piece.until is not None:
+        return f"tags ->> {bind(tag[0])}::text = {bind(tag[1])}"
+    return f"(tags <> '{{ }}' AND tags @> {bind({tag[0]: tag[1]})})"
+
+
 def _floor(at: datetime, step: timedelta) -> datetime:
     whole = at.replace(minute=0, second=0, microsecond=0)
     return whole if step == _HOUR else whole.replace(hour=0)
@@ -158,7 +165,7 @@ def _piece_sql(piece: Piece, by: str | None, part: str, given: Mapping[str, str]
         name = COLUMNS.get(by or "", "")
         conditions += [f"{COLUMNS[dimension]} = {bind(value)}" for dimension, value in given.items() if dimension in COLUMNS]
         if tag is not None:
-            conditions.append(f"(tags <> '{{ }}' AND tags @> {bind({tag[0]: tag[1]})})")
+            conditions.append(tagged(piece, tag, bind))
     else:
         at, source, sums = "at", piece.table, ", ".join(_SUMS)
         columns = dict(zip(dimensions, ("a", "b"), strict=False))

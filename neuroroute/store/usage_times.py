@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from neuroroute.store.usage_sums import COLUMNS, Piece, pieces
+from neuroroute.store.usage_sums import COLUMNS, Piece, pieces, tagged
 
 METRICS: Final = ("latency", "ttft", "overhead")
 _PARTS: Final = ("key", "user", "model", "label")
@@ -46,7 +46,7 @@ def _piece_sql(piece: Piece, part: str, a: str, b: str, args: list[object]) -> s
         taken = "(VALUES ('latency', latency_ms), ('ttft', ttft_ms), ('overhead', overhead_ms)) AS taken (metric, ms)"
         sql = f"SELECT metric, time_bucket(ms) AS bucket, 1 AS calls FROM usage_records CROSS JOIN LATERAL {taken} WHERE ms IS NOT NULL"  # noqa: S608
         if part == "tag":
-            sql += f" AND (tags <> '{{ }}' AND tags @> {bind({a: b})})"
+            sql += f" AND {tagged(piece, (a, b), bind)}"
         elif part != "all":
             sql += f" AND {COLUMNS[part]} = {bind(a)}"
     else:

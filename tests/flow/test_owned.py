@@ -1,0 +1,119 @@
+"""Objects at a provider: who made one sees it, another user does not, by any path; and what is passed on is never booked as free."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from neuroroute.core.types import Role
+from tests.support import fakes
+from tests.support.gateway import Gateway, gateway, model, provider
+from tests.support.upstream import Seen, Step, Upstream, whole
+
+
+def account() -> Any:
+    """A provider that keeps files and batches for whoever asks."""
+    numbers, files = itertools.count(1), {"file-old": {"id": "file-old", "object": "file"}}
+
+    def answer(seen: Seen) -> Step:
+        path = seen.path.removeprefix("/v1")
+        if path == "/files" and seen.method == "POST":
+            made = {"id": f"file-{next(numbers)}", "object": "file"}
+            files[made["id"]] = made
+            return whole(made)
+        if path == "/files":
+            return whole({"object": "list", "data": list(files.values()), "has_more": False})
+        if path == "/batches":
+            return whole({"id": f"batch_{next(numbers)}", "object": "batch", "output_file_id": None})
+        if path.startswith("/batches/"):
+            return whole({"id": path[9:], "object": "batch", "output_file_id": f"file-out-{path[9:]}"})
+        if path.startswith("/files/"):
+            return whole({"id": path[7:], "object": "file"})
+        if path == "/images/generations":
+            return whole({"created": 1, "data": [{"url": "https://example.org/x.png"}]})
+        return fakes.openai(seen)
+
+    return answer
+
+
+def one(up: Upstream) -> dict[str, Any]:
+    return {"providers": {"p": provider(up.base_url)}, "models": {"m": model("p", "gpt-4o"), "draw": model("p", "dall-e-3", kind="image")}}
+
+
+async def ask(gw: Gateway, method: str, path: str, body: Any = None, *, key: str) -> tuple[int, Any]:
+    async with gw.ask(method, path, body, key=key) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def key_of(gw: Gateway, role: Role = Role.USER, **fields: Any) -> str:
+    return str((await gw.new_key(user_id=(await gw.new_user(role))["id"], **fields))["key"])
+
+
+async def test_an_object_is_there_for_its_owner_and_for_admins(database_url: str) -> None:
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        ada, bob = await key_of(gw), await key_of(gw)
+        own = (await ask(gw, "POST", "/v1/files", {"purpose": "batch"}, key=ada))[1]["id"]
+        others = (await ask(gw, "POST", "/v1/files", {"purpose": "batch"}, key=bob))[1]["id"]
+        assert own != others
+        assert (await ask(gw, "GET", f"/v1/files/{own}", key=ada))[0] == 200
+        asked = len(up.seen)
+        for method, path in [("GET", ""), ("DELETE", ""), ("GET", "/content")]:
+            status, told = await ask(gw, method, f"/v1/files/{own}{path}", key=bob)
+            assert (status, told["error"]["param"]) == (404, "id"), (method, path)
+        assert (await ask(gw, "GET", "/v1/files/file-old", key=bob))[0] == 404, "what nobody made here is the account's"
+        assert len(up.seen) == asked, "the provider is not asked"
+        assert [item["id"] for item in (await ask(gw, "GET", "/v1/files", key=ada))[1]["data"]] == [own]
+        assert [item["id"] for item in (await ask(gw, "GET", "/v1/files", key=bob))[1]["data"]] == [others]
+        assert {item["id"] for item in (await ask(gw, "GET", "/v1/files", key=gw.key))[1]["data"]} == {"file-old", own, others}
+        assert (await ask(gw, "GET", f"/v1/files/{own}", key=gw.key))[0] == 200
+
+
+async def test_a_body_refers_to_own_objects_alone_and_results_are_the_owners(database_url: str) -> None:
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        ada, bob = await key_of(gw), await key_of(gw)
+        own = (await ask(gw, "POST", "/v1/files", {"purpose": "batch"}, key=ada))[1]["id"]
+        assert (await ask(gw, "POST", "/v1/batches", {"input_file_id": own}, key=bob))[0] == 404
+        status, batch = await ask(gw, "POST", "/v1/batches", {"input_file_id": own}, key=ada)
+        assert status == 200
+        assert (await ask(gw, "GET", f"/v1/batches/{batch['id']}", key=bob))[0] == 404
+        done = (await ask(gw, "GET", f"/v1/batches/{batch['id']}", key=ada))[1]
+        assert (await ask(gw, "GET", f"/v1/files/{done['output_file_id']}/content", key=ada))[0] == 200
+        assert (await ask(gw, "GET", f"/v1/files/{done['output_file_id']}/content", key=bob))[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/%66iles/{}", "/v1//files/{}", "/v1/./files/{}", "/v1/files//{}"])
+async def test_no_other_spelling_of_a_path_leads_to_it(database_url: str, path: str) -> None:
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        ada, bob = await key_of(gw), await key_of(gw)
+        own = (await ask(gw, "POST", "/v1/files", {"purpose": "batch"}, key=ada))[1]["id"]
+        asked = len(up.seen)
+        assert (await ask(gw, "GET", path.format(own), key=bob))[0] in (400, 404)
+        assert len(up.seen) == asked
+
+
+async def test_a_stored_chat_completion_is_its_owners(database_url: str) -> None:
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        ada, bob = await key_of(gw), await key_of(gw)
+        body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "store": True}
+        status, made = await ask(gw, "POST", "/v1/chat/completions", body, key=ada)
+        assert status == 200
+        asked = len(up.seen)
+        assert (await ask(gw, "GET", f"/v1/chat/completions/{made['id']}", key=bob))[0] == 404
+        assert len(up.seen) == asked
+        await ask(gw, "GET", f"/v1/chat/completions/{made['id']}", key=ada)
+        assert len(up.seen) == asked + 1
+
+
+async def test_a_key_for_some_models_is_told_so(database_url: str) -> None:
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        narrow = await key_of(gw, allowed_models=["m"])
+        for path in ("/v1/files", "/v1/files/file-old"):
+            status, told = await ask(gw, "GET", path, key=narrow)
+            assert (status, told["error"]["code"]) == (403, "permission_denied") and "some models" in told["error"]["message"]
+
+
+async def test_what_reports_no_usage_has_an_unknown_price(database_url: str) -> None:
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        assert (await ask(gw, "POST", "/v1/images/generations", {"model": "draw", "prompt": "x"}, key=gw.key))[0] == 200
+        [row] = await gw.rows(1)
+        assert (row.tokens_source, row.cost_nanousd, row.status) == ("none", None, "ok")
