@@ -153,6 +153,14 @@ CREATE TABLE migrations (
     CONSTRAINT migrations_pkey PRIMARY KEY (name)
 );
 
+CREATE TABLE owned_objects (
+    id text NOT NULL,
+    user_id text NOT NULL,
+    provider text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT owned_objects_pkey PRIMARY KEY (id)
+);
+
 CREATE TABLE provider_keys (
     name text NOT NULL,
     sealed bytea NOT NULL,
