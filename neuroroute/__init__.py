@@ -12,8 +12,8 @@ joins them in `chain`.
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
                identity bodies peers paths cors | inference streams stored count_tokens prompt route feedback models usage | admin_users
-               admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_call dashboard_keys dashboard_routing
-               dashboard_tools pages pages_chart | ops openapi llms
+               admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_alerts
+               dashboard_call dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
                dispatch settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) semantic flight flight_shared (joined)
                meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit

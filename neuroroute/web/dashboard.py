@@ -11,7 +11,7 @@ from neuroroute.core.types import LABELS, Role
 from neuroroute.store.api_keys import ApiKeys
 from neuroroute.store.usage import Usage, UsageFilter, UsageRecord
 from neuroroute.store.users import Users
-from neuroroute.web import dashboard_call, pages_chart, session, usage
+from neuroroute.web import admin_alerts, dashboard_call, pages_chart, session, usage
 from neuroroute.web.bodies import one_of, paging, plain
 from neuroroute.web.pages import ms, number, page, percent, render, see, usd, wants_html
 from neuroroute.web.session import Visitor, visitor
@@ -157,6 +157,7 @@ async def overview(request: web.Request, found: Visitor) -> web.StreamResponse:
         "range": name,
         "ranges": list(RANGES),
         "top": [model for model in top if model["calls"]],
+        "firing": (await admin_alerts.alerts_of(request.app, limit=20, firing=True)).alerts if usage.own(found.principal) is None else (),
         "live": request.query.get("live") == "1",
         "api_url": request.app[SERVICES].settings.api_url,
         **await _charts(request, chosen, when),

@@ -14,7 +14,7 @@ playwright = pytest.importorskip("playwright.async_api", reason="playwright is n
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium, or CHROMIUM=<path>")
 
-PAGES = ("", "/requests", "/usage?group_by=model", "/models", "/routing", "/keys", "/users", "/playground", "/settings")
+PAGES = ("", "/requests", "/usage?group_by=model", "/models", "/routing", "/keys", "/users", "/playground", "/alerts", "/settings")
 WATCH = "document.addEventListener('securitypolicyviolation', (event) => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI))"
 
 # What every page must have for people who do not see it: one h1, no level skipped, a name for each field and button, unique ids, contrast of 4.5.
