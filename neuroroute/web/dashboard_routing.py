@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
+from neuroroute.chain import changes
+from neuroroute.chain.changes import Cause
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.config import PolicyConfig
-from neuroroute.core.errors import BadRequest, Forbidden, NeuroRouteError
-from neuroroute.core.types import LABELS, Classification, Role
+from neuroroute.core.errors import BadRequest, Conflict, NeuroRouteError
+from neuroroute.core.types import LABELS, Classification
 from neuroroute.routing.catalog import Catalog, Policy
 from neuroroute.routing.decision import NO_BOUNDS
 from neuroroute.routing.offers import policy_of
@@ -22,10 +25,13 @@ from neuroroute.routing.replay import Replay
 from neuroroute.routing.router import Router
 from neuroroute.routing.strategies import STRATEGIES, Field, Present, order, weigh
 from neuroroute.store.usage import Usage, UsageFilter
+from neuroroute.web import session
 from neuroroute.web.bodies import validated
-from neuroroute.web.pages import page, render
-from neuroroute.web.session import Visitor
-from neuroroute.web.state import DATABASE, OFFER, SERVICES
+from neuroroute.web.dashboard_config import changes_it, reads
+from neuroroute.web.identity import actor
+from neuroroute.web.pages import page, render, see
+from neuroroute.web.session import PATH, Visitor
+from neuroroute.web.state import DATABASE, OFFER, SERVICES, VERSIONS
 
 SAMPLE: Final = 288
 """Calls that a preview decides again, 12 of each hour on a busy gateway. Bounds the time of the page: tests/web/test_dashboard_speed.py."""
@@ -46,15 +52,47 @@ class Choice:
 @page
 async def routing_page(request: web.Request, found: Visitor) -> web.StreamResponse:
     """GET /dashboard/routing: the policies, and a form to try a changed one."""
-    return await show(request, found, dict(request.query))
+    said = "Saved. It is in force here, and everywhere within seconds." if request.query.get("saved") else ""
+    return await show(request, found, dict(request.query), said=said)
+
+
+@page
+async def change(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/routing: try a policy, save it, make it the default, or remove it."""
+    fields = await session.form(request, found.csrf)
+    action = fields.get("do", "preview")
+    if action == "preview":
+        return await show(request, found, fields)
+    changes_it(found)
+    policy, name = fields.get("policy", "").strip(), fields.get("name", "").strip() or fields.get("policy", "")
+    try:
+        if action == "save":
+            patch: dict[str, Any] = {"policies": {name: _whole(as_config(fields))}}
+        elif action == "default":
+            patch, name = {"policy": policy}, policy
+        elif action == "delete":
+            patch, name = {"policies": {policy: None}}, request.app[SERVICES].catalog.current.default_policy
+        else:
+            raise BadRequest("do: preview, save, default or delete is expected", param="do")
+        told = {"save": f"policy {name}", "default": f"auto means {policy}", "delete": f"policy {policy} removed"}[action][:200]
+        cause = Cause("config.put", told, told)
+        await changes.put(request.app[VERSIONS], {"routing": patch}, cause=cause, actor=actor(request, found.principal))
+    except (BadRequest, Conflict) as error:
+        return await show(request, found, fields, error=error)
+    return see(f"{PATH}/routing?" + urlencode({"policy": name, "saved": "1"}))
+
+
+def _whole(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry that leaves nothing of what was set before."""
+    weights = {name: entry.get("weights", {}).get(name) for name in _WEIGHTS}
+    return {name: entry.get(name) for name in ("dial", "quality_floor", "quality_slack", "allow", "deny")} | {"weights": weights}
 
 
 async def show(
     request: web.Request, found: Visitor, given: Mapping[str, str], *, error: NeuroRouteError | None = None, said: str = ""
 ) -> web.Response:
     """The page with these fields in its form. error: why what was sent could not be done; said: that it was."""
-    if found.principal.role is Role.USER:
-        raise Forbidden("This page is for admins and viewers.")
+    reads(found)
     catalog, offer = request.app[SERVICES].catalog.current, request.app[OFFER]
     name = given.get("policy") or catalog.default_policy
     if name not in catalog.policies:

@@ -1,16 +1,14 @@
-"""The playground, which calls models from the browser, and the settings in effect."""
+"""The playground, which calls models from the browser."""
 
 from aiohttp import web
 
-from neuroroute.core.config import effective
-from neuroroute.core.errors import Forbidden, Unauthenticated
-from neuroroute.core.settings import table
-from neuroroute.core.types import Dialect, Role
+from neuroroute.core.errors import Unauthenticated
+from neuroroute.core.types import Dialect
 from neuroroute.web import session
 from neuroroute.web.inference import infer, opened
 from neuroroute.web.pages import page, render
 from neuroroute.web.session import Visitor, visitor
-from neuroroute.web.state import OFFER, SERVICES
+from neuroroute.web.state import SERVICES
 
 
 @page
@@ -31,15 +29,3 @@ async def playground_chat(request: web.Request) -> web.StreamResponse:
     call, sink = opened(request, Dialect.CHAT, "/chat/completions")
     call.principal = found.principal
     return await infer(request, call, sink)
-
-
-@page
-async def settings_page(request: web.Request, found: Visitor) -> web.StreamResponse:
-    """GET /dashboard/settings: every setting and every value of the configuration, with its source; secrets are masked."""
-    if found.principal.role is Role.USER:
-        raise Forbidden("This page is for admins and viewers.")
-    settings, offer = request.app[SERVICES].settings, request.app[OFFER]
-    groups: dict[str, list[object]] = {}
-    for entry in table(settings):
-        groups.setdefault(entry.group, []).append(entry)
-    return render(request, "settings.html", found, {"groups": groups, "values": effective(offer.config, *offer.layers)})
