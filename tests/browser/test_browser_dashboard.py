@@ -14,7 +14,21 @@ playwright = pytest.importorskip("playwright.async_api", reason="playwright is n
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium, or CHROMIUM=<path>")
 
-PAGES = ("", "/requests", "/usage?group_by=model", "/models", "/routing", "/keys", "/users", "/playground", "/alerts", "/settings")
+PAGES = (
+    "",
+    "/requests",
+    "/usage?group_by=model",
+    "/models",
+    "/routing",
+    "/keys",
+    "/users",
+    "/playground",
+    "/alerts",
+    "/settings",
+    "/settings/providers",
+    "/settings/history",
+    "/settings/history/0",
+)
 WATCH = "document.addEventListener('securitypolicyviolation', (event) => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI))"
 
 # What every page must have for people who do not see it: one h1, no level skipped, a name for each field and button, unique ids, contrast of 4.5.
@@ -148,6 +162,25 @@ async def test_a_policy_is_tried_while_it_is_filled_in(database_url):
         await page.get_by_role("heading", name="Which calls move").wait_for()
         await page.get_by_label("Least quality").fill("much")
         await page.get_by_text("quality_floor: a number is expected").wait_for()
+
+
+async def test_a_policy_is_changed_and_rolled_back(database_url):
+    async with gateway(database_url, neuroroute_demo=True) as gw, browsing(gw) as page:
+        await page.get_by_role("link", name="Routing", exact=True).click()
+        await page.get_by_role("link", name="cheap", exact=True).click()
+        await page.get_by_label("Least quality").fill("0.92")
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_text("Saved. It is in force").wait_for()
+        assert await page.get_by_label("Least quality").input_value() == "0.92"
+        await page.get_by_role("link", name="Settings", exact=True).click()
+        await page.get_by_role("link", name="History", exact=True).click()
+        await page.get_by_role("link", name="Before the first change").click()
+        assert "routing.policies.cheap.quality_floor" in await page.inner_text("main")
+        await page.get_by_role("button", name="Roll back to this").click()
+        await page.get_by_text("back to version 0").wait_for()
+        await page.get_by_role("link", name="Routing", exact=True).click()
+        await page.get_by_role("link", name="cheap", exact=True).click()
+        assert await page.get_by_label("Least quality").input_value() == "0.6"
 
 
 async def test_the_playground_streams(database_url):

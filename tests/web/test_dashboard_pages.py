@@ -18,7 +18,21 @@ from neuroroute.store.usage import Usage, UsageRecord
 from tests.support.gateway import ADMIN_KEY, gateway
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
-PAGES = ["", "/stats", "/usage", "/requests", "/models", "/routing", "/alerts", "/keys", "/users", "/playground", "/settings"]
+PAGES = [
+    "",
+    "/stats",
+    "/usage",
+    "/requests",
+    "/models",
+    "/routing",
+    "/alerts",
+    "/keys",
+    "/users",
+    "/playground",
+    "/settings",
+    "/settings/providers",
+    "/settings/history",
+]
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
 
