@@ -37,6 +37,12 @@ PAGE: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY creat
 EACH: Final = "SELECT 1 FROM usage_records /*where*/"
 WALK: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at DESC, request_id DESC"
 WALK_BACK: Final = "SELECT" + _COLUMNS + "FROM usage_records /*where*/ ORDER BY created_at, request_id"
+# a rare tag is found by its index and sorted then; the planner, which does not know how rare it is, would walk along the time
+RARE: Final = (
+    "WITH found AS MATERIALIZED (SELECT * FROM usage_records /*where*/) SELECT * FROM found ORDER BY created_at DESC, request_id DESC"
+)
+RARE_BACK: Final = "WITH found AS MATERIALIZED (SELECT * FROM usage_records /*where*/) SELECT * FROM found ORDER BY created_at, request_id"
+_RARE: Final = 2_000
 SAMPLE: Final = """
 SELECT found.* FROM generate_series(0, $4::int - 1) AS slot CROSS JOIN LATERAL (
     SELECT * FROM usage_records
@@ -249,16 +255,27 @@ class Usage:
         return [_of(row) for row in await self._database.fetch(SAMPLE, since, until, most // slots, slots)]
 
     async def along(
-        self, filters: UsageFilter, limit: int, *, before: tuple[datetime, str] | None = None, after: tuple[datetime, str] | None = None
+        self,
+        filters: UsageFilter,
+        limit: int,
+        *,
+        before: tuple[datetime, str] | None = None,
+        after: tuple[datetime, str] | None = None,
+        total: int | None = None,
     ) -> list[UsageRecord]:
-        """The newest of those before a call, or the next ones after it, newest first; a call is (created_at, request_id). As fast on any page."""
+        """
+        The newest of those before a call, or the next ones after it, newest first; a call is (created_at, request_id). As fast on any page.
+
+        total: how many there are, where that is known.
+        """
         where = _where(filters)
         if (mark := before or after) is not None:
             where.args.append(mark[0])
             at = f"${len(where.args)}"
             where.add(f"(created_at, request_id) {'<' if before else '>'} ({at}, {{}})", mark[1])
         forward = before is None and after is not None
-        sql, args = where.paged(WALK_BACK if forward else WALK, 1, limit)
+        rare = filters.tag is not None and total is not None and total <= _RARE
+        sql, args = where.paged((RARE_BACK if forward else RARE) if rare else WALK_BACK if forward else WALK, 1, limit)
         rows = [_of(row) for row in await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)]
         return rows[::-1] if forward else rows
 

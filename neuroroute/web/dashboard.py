@@ -203,12 +203,13 @@ async def requests_page(request: web.Request, found: Visitor) -> web.StreamRespo
     chosen = usage.filters(request, found.principal, when)
     usage_, (_, limit) = Usage(request.app[DATABASE]), paging(request)
     before, after = _cursor(request, "before"), _cursor(request, "after")
-    rows = await usage_.along(chosen, limit + 1, before=before, after=None if before else after)
+    total = (await usage_.totals(chosen)).calls if usage_.sums_are_kept(chosen) else None
+    rows = [] if total == 0 else await usage_.along(chosen, limit + 1, before=before, after=None if before else after, total=total)
     more, rows = len(rows) > limit, rows[:limit] if after is None or before else rows[-limit:]
     forward = after is not None and before is None
     context = {
         "rows": [usage.call_facts(row) for row in rows],
-        "total": (await usage_.totals(chosen)).calls if usage_.sums_are_kept(chosen) else None,
+        "total": total,
         "first": _mark(rows[0]) if rows else "",
         "newer": before is not None or (forward and more),
         "older": _mark(rows[-1]) if rows and (more or forward) else "",

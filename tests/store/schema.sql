@@ -290,6 +290,7 @@ CREATE TABLE usage_records (
 ) WITH (autovacuum_analyze_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02);
 CREATE INDEX usage_records_by_client_request ON public.usage_records USING btree (client_request_id) WHERE (client_request_id IS NOT NULL);
 CREATE INDEX usage_records_by_key ON public.usage_records USING btree (key_id, created_at DESC, request_id DESC);
+CREATE INDEX usage_records_by_label ON public.usage_records USING btree (label, created_at DESC, request_id DESC);
 CREATE INDEX usage_records_by_model ON public.usage_records USING btree (model, created_at DESC, request_id DESC);
 CREATE INDEX usage_records_by_tag ON public.usage_records USING gin (tags jsonb_path_ops) WHERE (tags <> '{}'::jsonb);
 CREATE INDEX usage_records_by_time ON public.usage_records USING btree (created_at DESC, request_id DESC);

@@ -70,6 +70,21 @@ async def test_the_list_of_calls_is_walked_there_and_back(gw):
             assert status == 400 and "before" in text
 
 
+async def test_calls_of_a_rare_tag_are_walked_too(gw):
+    calls = [call(created_at=utcnow() - timedelta(minutes=number), tags={"team": "a" if number % 2 else "b"}) for number in range(10)]
+    await Usage(gw.database).insert_many(calls)
+    async with Browser(gw) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        _, text, _ = await browser.get("/dashboard/requests?limit=3&tag=team%3Da")
+        assert "3 of 5 calls" in text and listed(text) == [calls[place].request_id for place in (1, 3, 5)]
+        _, text, _ = await browser.get(to(text, "next"))
+        assert listed(text) == [calls[place].request_id for place in (7, 9)]
+        _, text, _ = await browser.get(to(text, "prev"))
+        assert listed(text) == [calls[place].request_id for place in (1, 3, 5)]
+        _, text, _ = await browser.get("/dashboard/requests?tag=team%3Dc")
+        assert "No call fits these filters" in text
+
+
 async def test_a_sample_is_spread_over_its_time(gw):
     now = utcnow()
     await Usage(gw.database).insert_many([call(created_at=now - timedelta(seconds=60 * number + 1)) for number in range(240)])

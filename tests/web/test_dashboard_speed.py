@@ -22,10 +22,10 @@ INSERT INTO usage_records (
 )
 SELECT 'req_' || lpad(to_hex(n), 32, '0'), $1::timestamptz - interval '1 day' * $2::int * n / $3::int, 'key_' || n % 20, 'usr_' || n % 7, 'chat',
     '/v1/chat/completions', n % 2 = 0, 'auto', (array['demo-small', 'demo-medium', 'demo-large'])[1 + n % 3], 'demo',
-    (array['code', 'math', 'chat', 'writing'])[1 + n % 4], 0.4, 'balanced', 400 + n % 900, 100 + n % 400, 0, 0, 0, 'provider', 100000 + n % 700000,
+    CASE WHEN n % 25000 = 24999 THEN 'advice' ELSE (array['code', 'math', 'chat', 'writing'])[1 + n % 4] END, 0.4, 'balanced', 400 + n % 900, 100 + n % 400, 0, 0, 0, 'provider', 100000 + n % 700000,
     900000, CASE WHEN n % 8 = 0 THEN 'hit' ELSE 'miss' END, 1, CASE WHEN n % 97 = 0 THEN 'error' ELSE 'ok' END,
     CASE WHEN n % 97 = 0 THEN 502 ELSE 200 END, 100 + n % 2000, 40 + n % 300, 0.5 + n % 10 / 10.0,
-    CASE WHEN n % 5 = 0 THEN '{"team": "search"}'::jsonb ELSE '{}' END,
+    CASE WHEN n % 25000 = 24999 THEN '{"team": "rare"}'::jsonb WHEN n % 5 = 0 THEN '{"team": "search"}'::jsonb ELSE '{}'::jsonb END,
     '{"v": 1, "candidates": [["demo/demo-small", 0.7, 100000, 400], ["demo/demo-large", 0.95, 900000, 1900]]}'::jsonb
 FROM generate_series($4::int, $5::int - 1) AS n
 """
@@ -33,7 +33,7 @@ PAGES = [
     "", "?range=7d", "?range=30d", "?range=90d", "/requests", "/requests?range=30d", "/requests?range=30d&model=demo-small",
     "/requests?range=30d&label=code", "/requests?range=30d&label=translation", "/requests?range=30d&status=error", "/requests?range=30d&status=cut",
     "/requests?range=30d&tag=team%3Dsearch", "/requests?range=30d&tag=team%3Dnobody", "/requests?range=30d&key_id=key_3&label=code",
-    "/requests?range=30d&status=ok&label=math", "/requests?range=30d&user_id=nobody", "/usage?group_by=day", "/usage?group_by=hour",
+    "/requests?range=30d&status=ok&label=math", "/requests?range=30d&user_id=nobody", "/requests?range=30d&label=advice", "/requests?range=30d&tag=team%3Drare", "/usage?group_by=day", "/usage?group_by=hour",
     "/usage?group_by=model&range=90d", "/usage?group_by=key", "/usage?group_by=user", "/usage?group_by=label", "/models", "/models?range=90d",
     "/routing", "/routing?policy=cheap&quality_floor=0.9", "/alerts", "/keys", "/users", "/playground", "/settings",
 ]  # fmt: skip
