@@ -50,7 +50,7 @@ async def get_key(request: web.Request) -> web.Response:
     """GET /admin/api-keys/{id}"""
     principal = await caller(request, "admin")
     key = await found(request, principal)
-    return answer({**shown(key), **await _money(request, key)})
+    return answer({**shown(key), **await money(request, key)})
 
 
 async def create_key(request: web.Request) -> web.Response:
@@ -103,7 +103,11 @@ async def update_key(request: web.Request) -> web.Response:
     """PUT /admin/api-keys/{id}: what is sent changes, the rest stays."""
     principal = await _changer(request)
     body = await read_body(request, KeyUpdate)
-    key = await found(request, principal)
+    return answer(shown(await updated(request, principal, await found(request, principal), body)))
+
+
+async def updated(request: web.Request, principal: Principal, key: ApiKey, body: KeyUpdate) -> ApiKey:
+    """A key with what is sent changed. Raises Forbidden, BadRequest."""
     sent = body.model_fields_set
     if principal.role is not Role.ADMIN and sent - {"name", "tags"}:
         raise Forbidden("Users change the name and the tags of their keys; the rest is set by admins.", param=min(sent - {"name", "tags"}))
@@ -123,18 +127,22 @@ async def update_key(request: web.Request) -> web.Response:
     async with request.app[DATABASE].transaction() as change:
         changed = await ApiKeys(change).update(changed, seen=key.updated_at)
         await keys.note(change, actor(request, principal), "api_key.update", key.id, before=key_facts(key), after=key_facts(changed))
-    return answer(shown(changed))
+    return changed
 
 
 async def rotate_key(request: web.Request) -> web.Response:
     """POST /admin/api-keys/{id}/rotate: a new secret; the old one works for `overlap_s` seconds more."""
     principal = await _changer(request)
     body = await read_body(request, KeyRotate, optional=True)
-    key = await found(request, principal)
+    made = await rotated(request, principal, await found(request, principal), timedelta(seconds=body.overlap_s))
+    return answer({**shown(made.key), "key": made.secret})
+
+
+async def rotated(request: web.Request, principal: Principal, key: ApiKey, overlap: timedelta) -> keys.Made:
+    """A key with a new secret. Raises Forbidden: nobody gets at a wider key by a bounded one."""
     if principal.role is not Role.ADMIN and key.id != principal.key_id and _bounded(await _own(request, principal)):
         raise Forbidden("The key that you call with is bounded, so it rotates itself alone: ask an admin.")
-    made = await keys.rotate_key(request.app[DATABASE], key.id, overlap=timedelta(seconds=body.overlap_s), actor=actor(request, principal))
-    return answer({**shown(made.key), "key": made.secret})
+    return await keys.rotate_key(request.app[DATABASE], key.id, overlap=overlap, actor=actor(request, principal))
 
 
 async def revoke_key(request: web.Request) -> web.Response:
@@ -146,7 +154,7 @@ async def revoke_key(request: web.Request) -> web.Response:
     return answer({"object": "api_key.deleted", "id": key.id, "deleted": True})
 
 
-async def _money(request: web.Request, key: ApiKey) -> dict[str, float | None]:
+async def money(request: web.Request, key: ApiKey) -> dict[str, float | None]:
     """What the key has spent in its budget's present period (without a budget: this month), and what is left of it."""
     budget = key.budget.of("key", key.id) if key.budget is not None else Budget("key", key.id, 0)
     spent = await Holds(request.app[DATABASE]).spent_nanousd(budget, began(budget.period, utcnow()))

@@ -10,14 +10,14 @@ from neuroroute.access import keys
 from neuroroute.core.clock import utcnow
 from neuroroute.core.errors import BadRequest, Conflict, Forbidden, NeuroRouteError, NotFound
 from neuroroute.core.types import Role
-from neuroroute.store.api_keys import ApiKey, ApiKeys
-from neuroroute.store.usage import Usage, UsageFilter
+from neuroroute.store.api_keys import ApiKeys
+from neuroroute.store.usage import Usage, UsageFilter, UsageSums
 from neuroroute.store.users import Users
 from neuroroute.web import admin_keys, admin_users, session
 from neuroroute.web.bodies import one_of, paging, plain, validated
 from neuroroute.web.identity import actor
 from neuroroute.web.pages import page, render, see
-from neuroroute.web.schemas import KeyCreate, UserCreate, UserUpdate
+from neuroroute.web.schemas import KeyCreate, KeyUpdate, UserCreate, UserUpdate
 from neuroroute.web.session import PATH, Visitor, chosen
 from neuroroute.web.state import DATABASE, SERVICES
 
@@ -51,7 +51,8 @@ async def _keys(
     )
     users = (await Users(database).page(limit=200, status="active"))[0] if principal.role is not Role.USER else []
     context = {
-        "rows": [(key, await _spent(request, key)) for key in rows],
+        "rows": [(key, (await admin_keys.money(request, key))["spent_usd"] if key.budget is not None else None) for key in rows],
+        "mine": await _mine(request, found),
         "total": total,
         "page": number,
         "pages": max(-(-total // limit), 1),
@@ -66,15 +67,10 @@ async def _keys(
     return render(request, "keys.html", found, context, status=error.status if error is not None else 200)
 
 
-async def _spent(request: web.Request, key: ApiKey) -> float | None:
-    """What a key with a budget has spent of it in USD; None: it has none."""
-    if key.budget is None:
-        return None
-    now = utcnow()
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    begun = {"day": midnight, "week": midnight - timedelta(days=now.weekday()), "month": midnight.replace(day=1)}
-    filters = UsageFilter(key_id=key.id, since=begun.get(key.budget.period))
-    return await Usage(request.app[DATABASE]).spent_nanousd(filters) / 1e9
+async def _mine(request: web.Request, found: Visitor) -> UsageSums:
+    """What somebody used this month, over all of their keys."""
+    since = utcnow().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return await Usage(request.app[DATABASE]).totals(UsageFilter(user_id=found.principal.user_id, since=since))
 
 
 @page
@@ -113,15 +109,28 @@ async def rotate_key(request: web.Request, found: Visitor) -> web.StreamResponse
     overlap = fields.get("overlap_s", "0")
     if not (overlap.isascii() and overlap.isdigit() and len(overlap) <= 9):
         raise BadRequest("The overlap is a whole number of seconds.", param="overlap_s")
-    made = await keys.rotate_key(
-        request.app[DATABASE], key.id, overlap=timedelta(seconds=int(overlap)), actor=actor(request, found.principal)
-    )
+    made = await admin_keys.rotated(request, found.principal, key, timedelta(seconds=int(overlap)))
     if key.id != found.principal.key_id:
         return await _keys(request, found, made=made)
     token = await session.renew(request, found, made.secret)
     response = await _keys(request, Visitor(found.principal, token), made=made)
     session.give(request, response, session.COOKIE, token)
     return response
+
+
+@page
+async def change_key(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/keys/{id}: other limits, another budget."""
+    fields = await session.form(request, found.csrf)
+    _admin(found)
+    key = await admin_keys.found(request, found.principal)
+    given = _key_fields(fields)
+    body = {"limits": given.get("limits"), "budget": given.get("budget")}
+    try:
+        await admin_keys.updated(request, found.principal, key, validated(KeyUpdate, body))
+    except _REFUSED as error:
+        return await _keys(request, found, error=error)
+    return see(f"{PATH}/keys")
 
 
 @page

@@ -127,6 +127,7 @@ def _dashboard() -> list[web.RouteDef]:
         web.post("/dashboard/sign-out", dashboard.sign_out),
         web.get("/dashboard/keys", dashboard_keys.keys_page),
         web.post("/dashboard/keys", dashboard_keys.create_key),
+        web.post("/dashboard/keys/{id}", dashboard_keys.change_key),
         web.post("/dashboard/keys/{id}/rotate", dashboard_keys.rotate_key),
         web.post("/dashboard/keys/{id}/revoke", dashboard_keys.revoke_key),
         web.get("/dashboard/users", dashboard_keys.users_page),

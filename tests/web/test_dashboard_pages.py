@@ -321,6 +321,29 @@ async def test_roles(gw):
             assert (await browser.post(path, {**send, "name": "n"}))[0] == 403, path
 
 
+async def test_limits_of_a_key_are_changed_by_admins(gw):
+    user = await gw.new_user()
+    made, narrow = await gw.new_key(user_id=user["id"]), await gw.new_key(user_id=user["id"], allowed_models=["demo-small"])
+    place = f"/dashboard/keys/{made['id']}"
+    async with Browser(gw) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        sent = {"requests_per_minute": "7", "budget_usd": "2.5", "budget_period": "week"}
+        assert (await browser.send("/dashboard/keys", place, **sent))[0] == 303
+        [key] = [one for one in await keys(gw) if one["id"] == made["id"]]
+        assert key["limits"] == {"requests_per_minute": 7} and (key["budget"]["usd"], key["budget"]["period"]) == (2.5, "week")
+        assert (await browser.send("/dashboard/keys", place, requests_per_minute="many"))[0] == 400
+        assert (await browser.send("/dashboard/keys", place))[0] == 303
+        [key] = [one for one in await keys(gw) if one["id"] == made["id"]]
+        assert key["limits"] == {} and key["budget"] is None
+    async with Browser(gw) as browser:
+        await browser.sign_in(narrow["key"])
+        _, text, _ = await browser.get("/dashboard/keys")
+        assert "My usage this month" in text and "Save limits" not in text
+        assert (await browser.post(place, {"csrf": seal(text), "requests_per_minute": "7"}))[0] == 403
+        # a bounded key gets at no wider one
+        assert (await browser.post(place + "/rotate", {"csrf": seal(text), "overlap_s": "0"}))[0] == 403
+
+
 async def test_hostile_names_are_text(gw):
     user = await gw.new_user(name=HOSTILE)
     await gw.new_key(name=HOSTILE, user_id=user["id"])
