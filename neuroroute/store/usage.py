@@ -268,13 +268,15 @@ class Usage:
 
         total: how many there are, where that is known.
         """
-        where = _where(filters)
+        rare = filters.tag is not None and total is not None and total <= _RARE
+        common = filters.tag if total is not None and total > _RARE else None
+        where = _where(filters if common is None else dataclasses.replace(filters, tag=None))
+        where.add("(tags || '{ }') @> {}", None if common is None else {common[0]: common[1]})  # in words that no index knows
         if (mark := before or after) is not None:
             where.args.append(mark[0])
             at = f"${len(where.args)}"
             where.add(f"(created_at, request_id) {'<' if before else '>'} ({at}, {{}})", mark[1])
         forward = before is None and after is not None
-        rare = filters.tag is not None and total is not None and total <= _RARE
         sql, args = where.paged((RARE_BACK if forward else RARE) if rare else WALK_BACK if forward else WALK, 1, limit)
         rows = [_of(row) for row in await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)]
         return rows[::-1] if forward else rows
