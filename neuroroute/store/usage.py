@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from neuroroute.core import jsonbytes
@@ -266,7 +266,7 @@ class Usage:
         """
         The newest of those before a call, or the next ones after it, newest first; a call is (created_at, request_id). As fast on any page.
 
-        total: how many there are, where that is known.
+        total: how many there are at most, where that is known.
         """
         rare = filters.tag is not None and total is not None and total <= _RARE
         common = filters.tag if total is not None and total > _RARE else None
@@ -280,6 +280,19 @@ class Usage:
         sql, args = where.paged((RARE_BACK if forward else RARE) if rare else WALK_BACK if forward else WALK, 1, limit)
         rows = [_of(row) for row in await self._database.fetch(sql, *args, timeout_s=AGGREGATE_TIMEOUT_S)]
         return rows[::-1] if forward else rows
+
+    async def at_most(self, filters: UsageFilter) -> int | None:
+        """How many calls the whole days of a span have: no single call is looked at. None where no such sums are kept."""
+        if not self.sums_are_kept(filters):
+            return None
+        since, until = filters.since, filters.until
+        day = timedelta(days=1)
+        whole = dataclasses.replace(
+            filters,
+            since=None if since is None else since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0),
+            until=None if until is None else until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + day,
+        )
+        return (await self.totals(whole)).calls
 
     def sums_are_kept(self, filters: UsageFilter) -> bool:
         """Whether `totals` need not look at single calls."""

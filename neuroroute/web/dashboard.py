@@ -203,8 +203,10 @@ async def requests_page(request: web.Request, found: Visitor) -> web.StreamRespo
     chosen = usage.filters(request, found.principal, when)
     usage_, (_, limit) = Usage(request.app[DATABASE]), paging(request)
     before, after = _cursor(request, "before"), _cursor(request, "after")
-    total = (await usage_.totals(chosen)).calls if usage_.sums_are_kept(chosen) else None
-    rows = [] if total == 0 else await usage_.along(chosen, limit + 1, before=before, after=None if before else after, total=total)
+    most = await usage_.at_most(chosen)
+    rows = [] if most == 0 else await usage_.along(chosen, limit + 1, before=before, after=None if before else after, total=most)
+    # of a tag sums are kept by the day alone: what is told there is how many this page shows
+    total = (await usage_.totals(chosen)).calls if most is not None and chosen.tag is None else None
     more, rows = len(rows) > limit, rows[:limit] if after is None or before else rows[-limit:]
     forward = after is not None and before is None
     context = {
