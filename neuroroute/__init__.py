@@ -13,13 +13,7 @@ joins them in `chain`.
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
                identity bodies peers paths cors | inference streams stored count_tokens prompt route feedback models usage | admin_users
                admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_alerts
-               dashboard dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools dashboard_tools_call
-               dashboard_tools_keys dashboard_tools_routing dashboard_tools_tools dashboard dashboard_call dashboard_config dashboard_keys
-               dashboard_routing dashboard_tools dashboard_tools_call dashboard_tools_keys dashboard_tools_routing dashboard_tools_tools
-               dashboard dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools dashboard_tools_call
-               dashboard_tools_keys dashboard_tools_routing dashboard_tools_tools dashboard dashboard_call dashboard_config dashboard_keys
-               dashboard_routing dashboard_tools dashboard_tools_call dashboard_tools_keys dashboard_tools_routing dashboard_tools_tools
-               pages pages_chart | ops openapi llms
+               dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
                dispatch settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) semantic flight flight_shared (joined)
                meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit
