@@ -2,8 +2,8 @@
 How likely a prompt needs the strong model, by the kind of prompt it is.
 
 Three kinds, told apart by their form: an `exam` question with choices, a word `problem` with numbers, and everything else (`open`). What makes
-one hard differs: for an exam its subject and wording, for a problem the length of the chain of facts, for an open request above all
-what is asked for. Each kind has its own small logistic over the heads of the table, the label posterior and, for problems, a few counts.
+one hard differs: for an exam its subject, wording and length, for a problem the length of the chain of facts, for an open request above all
+what is asked for. Each kind has its own small logistic over the heads of the table, the label posterior, the length and, for problems, a few counts.
 """
 
 import re
@@ -67,9 +67,13 @@ def measures(text: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One kind's logistic: bias, a weight per head of the table behind the labels, per label, and per measure (mean and spread removed)."""
+    """
+    One kind's logistic: bias, a weight per head of the table behind the labels, per label, per measure (mean and spread removed) and for the
+    logarithm of the prompt's length in characters.
+    """
 
     bias: float
+    length: float
     heads: tuple[float, ...]
     labels: tuple[float, ...]
     measures: tuple[float, ...]
@@ -80,6 +84,7 @@ class Scale:
     def of(cls, header: Mapping[str, Any]) -> "Scale":
         return cls(
             float(header["bias"]),
+            float(header["length"]),
             tuple(header["heads"]),
             tuple(header["labels"]),
             tuple(header["measures"]),
@@ -87,8 +92,9 @@ class Scale:
             tuple(header["spreads"]),
         )
 
-    def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str) -> float:
-        total = self.bias
+    def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int) -> float:
+        """`text`: the window of the prompt; `chars`: the length of the whole prompt."""
+        total = self.bias + self.length * log(max(1, chars))
         for weight, value in zip(self.heads, heads, strict=True):
             total += weight * value
         for weight, share in zip(self.labels, posterior, strict=True):

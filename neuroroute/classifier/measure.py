@@ -17,16 +17,25 @@ from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.many import report, stream_of
 from neuroroute.classifier.metrics import apgr, calibration, calls_for, interval, macro_f1
 from neuroroute.classifier.model import Classifier
-from neuroroute.classifier.recipe import Sheet
+from neuroroute.classifier.recipe import Sheet, misread, originals
 
 PAIR_SETS: Final = ("routellm_mmlu", "routellm_gsm8k")
+SECOND_PAIRS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "mmlu_pro": (
+        ("Mixtral-8x7B-Instruct-v0.1", "Meta-Llama-3_1-70B-Instruct"),
+        ("Meta-Llama-3-8B", "Meta-Llama-3-70B"),
+        ("Qwen1.5-7B-Chat", "Qwen1.5-110B"),
+    ),
+    "llmrouter": (
+        ("mistral-7b-instruct-v0.3", "llama-3.3-nemotron-super-49b-v1"),
+        ("llama-3.1-8b-instruct", "llama-3.3-nemotron-super-49b-v1"),
+        ("gemma-2-9b-it", "llama-3.1-nemotron-51b-instruct"),
+    ),
+}
+"""(weak, strong) of a maker or of the usual use, chosen before they were measured."""
+MIXED_SETS: Final = ("routellm_mmlu", "routellm_gsm8k", "llmrouter/arc_challenge", "llmrouter/mbpp")
+MIXED_SHARE: Final = 500
 MANY_SETS: Final = ("mmlu_pro", "llmrouter")
-
-
-def first_of_each(examples: Sequence[Example]) -> fit.Flags:
-    """True where an example is the original, False where it is a messy copy of one before it."""
-    seen: set[str] = set()
-    return np.array([not (example.id in seen or seen.add(example.id)) for example in examples])  # type: ignore[func-returns-value]
 
 
 def label_figures(posterior: fit.Floats, truth: Sequence[str]) -> dict[str, Any]:
@@ -51,7 +60,7 @@ def label_figures(posterior: fit.Floats, truth: Sequence[str]) -> dict[str, Any]
 
 def labels_by_source(examples: Sequence[Example], left: fit.Floats, posterior: fit.Floats) -> dict[str, Any]:
     """One source left out at a time, then all English and all other languages together; `left`: NaN where no source was left out."""
-    usable = first_of_each(examples) & ~np.isnan(left[:, 0])
+    usable = originals(examples) & ~np.isnan(left[:, 0])
     sources = np.array([example.source for example in examples])
     english = np.array([example.lang == "en" for example in examples])
     cuts = {source: usable & (sources == source) for source in sorted(set(sources[usable]))}
@@ -69,10 +78,11 @@ def held_out_difficulty(
     behind = len(LABELS)
     found = np.full(len(part.examples), np.nan)
     ready = [{kind: Scale.of(header[kind]) for kind in KINDS} for header in scales]
-    for at in map(int, np.flatnonzero(first_of_each(part.examples))):
+    for at in map(int, np.flatnonzero(originals(part.examples))):
         if part.examples[at].failed is not None:
+            prompt = part.examples[at].prompt
             scale = ready[int(fold[at])][KINDS[int(part.kinds[at])]]
-            found[at] = scale.probability(scores[at, behind:].tolist(), posterior[at].tolist(), window(part.examples[at].prompt))
+            found[at] = scale.probability(scores[at, behind:].tolist(), posterior[at].tolist(), window(prompt), len(prompt))
     return found
 
 
@@ -103,6 +113,93 @@ def pair_figures(part: Sheet, difficulty: fit.Floats, fold: fit.Places) -> dict[
             "expected_calibration_error": error, "calibration_plot": plot,
         }  # fmt: skip
     return found
+
+
+def subject_figures(part: Sheet, draws: Sequence[tuple[fit.Places, fit.Floats]], header: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    APGR over repeated draws of exam subjects that no fit saw: the mean, and what 95 of 100 other draws and samples of them would give.
+
+    Three cuts: all subjects, without those whose answers were misread, without mathematics.
+    """
+    scale, wrong = Scale.of(header), misread(part.examples)
+    even = [1.0 / len(LABELS)] * len(LABELS)
+    dice = np.random.default_rng(7)
+    values: dict[str, list[float]] = {"all": [], "without_misread_subjects": [], "without_mathematics": []}
+    spread: dict[str, list[float]] = {name: [] for name in values}
+    for places, scores in draws:
+        drawn = [part.examples[int(at)] for at in places]
+        score = np.array(
+            [scale.probability(row.tolist(), even, window(e.prompt), len(e.prompt)) for row, e in zip(scores, drawn, strict=True)]
+        )
+        weak = 1.0 - np.array([e.failed for e in drawn], dtype=float)
+        strong = weak + np.array([e.gained for e in drawn], dtype=float)
+        cuts = {
+            "all": np.ones(len(drawn), dtype=bool),
+            "without_misread_subjects": np.array([e.fold_key not in wrong for e in drawn]),
+            "without_mathematics": np.array([e.label != "math" for e in drawn]),
+        }
+        for name, chosen in cuts.items():
+            s, w, g = score[chosen], weak[chosen], strong[chosen]
+            values[name].append(apgr(s, w, g))
+            spread[name] += [apgr(s[rows], w[rows], g[rows]) for rows in (dice.integers(0, len(s), len(s)) for _ in range(40))]
+    return {
+        "draws": len(draws),
+        "misread_subjects": sorted(wrong),
+        **{
+            name: {
+                "apgr": float(np.mean(found)),
+                "apgr_95": (float(np.quantile(spread[name], 0.025)), float(np.quantile(spread[name], 0.975))),
+                "apgr_of_draws": found,
+            }
+            for name, found in values.items()
+        },
+    }
+
+
+def second_pairs(part: Sheet, difficulty: fit.Floats) -> dict[str, Any]:
+    """APGR for other pairs of models than the one that exam difficulty was fitted on, on sets of many models."""
+    found: dict[str, Any] = {}
+    for name, pairs in SECOND_PAIRS.items():
+        for first, second in pairs:
+            asked = [
+                at
+                for at, example in enumerate(part.examples)
+                if example.source == name and not np.isnan(difficulty[at]) and None not in _answers(example, first, second)
+            ]
+            s = difficulty[asked]
+            w, g = np.array([_answers(part.examples[at], first, second) for at in asked], dtype=float).T
+            low, high = interval(lambda rows, s=s, w=w, g=g: apgr(s[rows], w[rows], g[rows]), len(s))  # type: ignore[misc]
+            found[f"{name}: {first} < {second}"] = {"prompts": len(s), "apgr": apgr(s, w, g), "apgr_95": (low, high)}
+    found["mean"] = float(np.mean([entry["apgr"] for entry in found.values()]))
+    return found
+
+
+def _answers(example: Example, first: str, second: str) -> tuple[float | None, float | None]:
+    quality = example.quality or {}
+    return quality.get(first), quality.get(second)
+
+
+def mixed_stream(part: Sheet, difficulty: fit.Floats) -> dict[str, Any]:
+    """
+    A stand-in for a mixed stream: up to MIXED_SHARE prompts each of exam questions, word problems, science questions and programming,
+    in one order by difficulty; the mean and the spread over samples. Every prompt was outside the fit that read it.
+    """
+    keys = np.array([f"{example.source}/{example.group}" if example.source == "llmrouter" else example.source for example in part.examples])
+    ready = ~np.isnan(difficulty)
+    weak = 1.0 - np.array([np.nan if example.failed is None else example.failed for example in part.examples])
+    strong = weak + np.array([np.nan if example.gained is None else example.gained for example in part.examples])
+    pools = [np.flatnonzero(ready & (keys == key)) for key in MIXED_SETS]
+    dice = np.random.default_rng(7)
+    found = []
+    for _ in range(200):
+        rows = np.concatenate([dice.choice(pool, min(MIXED_SHARE, len(pool)), replace=True) for pool in pools])
+        found.append(apgr(difficulty[rows], weak[rows], strong[rows]))
+    return {
+        "sets": list(MIXED_SETS),
+        "prompts_of_each": [min(MIXED_SHARE, len(pool)) for pool in pools],
+        "apgr": float(np.mean(found)),
+        "apgr_95": (float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))),
+    }
 
 
 def many_figures(part: Sheet, difficulty: fit.Floats, posterior: fit.Floats, slope: float) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Classifier:
             LABELS[best],
             posterior[best],
             posterior,
-            head.difficulty[kind_of(seen.window)].probability(scores[len(LABELS) :], posterior, seen.window),
+            head.difficulty[kind_of(seen.window)].probability(scores[len(LABELS) :], posterior, seen.window, len(prompt)),
             language,
             posterior[best] < head.least_confidence or known < head.least_known,
             _reasons(found + facts_found, best),

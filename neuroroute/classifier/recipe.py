@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from re import compile as pattern
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,12 @@ BALANCE: Final = 0.5
 MESSY_SHARE: Final = 0.5
 WRAPPED_SHARE: Final = 0.15
 SOFTNESS: Final = 0.1
+EXAMS: Final = "routellm_mmlu"
+FIELDS: Final = "mmlu_pro"
+CHANCE: Final = 0.25
+"""Of four choices. Where a strong model stays below it over a whole subject, its answers were misread: the subject is no evidence of who is better."""
+
+_WORD: Final = pattern(r"\w+")
 
 
 @dataclass(slots=True)
@@ -38,10 +45,10 @@ class Sheet:
     rows: fit.Matrix
     labels: fit.Floats
     label_weights: fit.Floats
-    failed: fit.Floats
     gained: fit.Floats
-    outcome_weights: fit.Floats
+    exam_weights: fit.Floats
     gain_weights: fit.Floats
+    field_weights: fit.Floats
     hard: fit.Floats
     hard_weights: fit.Floats
     kinds: fit.Places
@@ -73,18 +80,20 @@ def make_sheet(examples: list[Example], rows: fit.Matrix, kinds: fit.Places | No
     targets[np.arange(len(examples)), [LABELS.index(example.label) for example in examples]] += 1.0 - SOFTNESS
     groups = Counter(example.fold_key for example in examples)
     even = np.array([groups[example.fold_key] ** -0.5 for example in examples])
-    flat = np.array([0.05 if example.source in ("mmlu_pro", "routellm_mmlu") else 0.0 for example in examples])
-    pairs = np.array([example.source in ("routellm_mmlu", "routellm_gsm8k", "llmrouter") for example in examples])
+    sources = np.array([example.source for example in examples])
+    first = originals(examples)
+    wrong = misread(examples)
+    read = np.array([example.fold_key not in wrong for example in examples])
     windows = [window(example.prompt) for example in examples] if kinds is None else []
     return Sheet(
         examples=examples,
         rows=rows,
         labels=targets,
         label_weights=_label_weights(examples),
-        failed=np.array([_failed(example) for example in examples]),
         gained=np.array([0.0 if example.gained is None else example.gained for example in examples]),
-        outcome_weights=flat,
-        gain_weights=even * pairs,
+        exam_weights=even * (first & read & (sources == EXAMS)),
+        gain_weights=even * np.isin(sources, (EXAMS, "routellm_gsm8k", "llmrouter")),
+        field_weights=1.0 * (first & (sources == FIELDS)),
         hard=np.array([0.5 if example.difficulty is None else example.difficulty for example in examples]),
         hard_weights=np.array([0.0 if example.difficulty is None else 1.0 for example in examples]),
         kinds=np.array([KINDS.index(kind_of(text)) for text in windows]) if kinds is None else kinds,
@@ -92,12 +101,29 @@ def make_sheet(examples: list[Example], rows: fit.Matrix, kinds: fit.Places | No
     )
 
 
-def _failed(example: Example) -> float:
-    """The share of models that failed, all of them where many were asked: less noisy than one weak model's one answer."""
-    if example.source == "mmlu_pro" and example.quality:
-        known = [value for value in example.quality.values() if value is not None]
-        return 1.0 - sum(known) / len(known)
-    return 0.0 if example.failed is None else example.failed
+def originals(examples: Sequence[Example]) -> fit.Flags:
+    """True where an example is the first of its id, False where it is a copy of one before it."""
+    seen: set[str] = set()
+    found = []
+    for example in examples:
+        found.append(example.id not in seen)
+        seen.add(example.id)
+    return np.array(found)
+
+
+def misread(examples: Sequence[Example]) -> set[str]:
+    """The fold keys of exam subjects in which the strong model's answers are worse than guesses."""
+    right: dict[str, list[float]] = {}
+    for example in examples:
+        if example.source == EXAMS and example.failed is not None and example.gained is not None:
+            right.setdefault(example.fold_key, []).append(1.0 - example.failed + example.gained)
+    return {key for key, shares in right.items() if sum(shares) / len(shares) < CHANCE}
+
+
+def stem_of(question: str) -> str:
+    """The words of an exam question without its choices: sets reuse each other's questions with other choices."""
+    cut = question.find("\nA. ")
+    return " ".join(_WORD.findall((question[:cut] if cut > 20 else question).lower()))
 
 
 def _label_weights(examples: Sequence[Example]) -> fit.Floats:

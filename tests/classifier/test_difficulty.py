@@ -30,7 +30,13 @@ def test_the_measures_are_as_many_as_their_names_and_count_what_they_say() -> No
 
 
 def test_a_scale_is_a_logistic_of_heads_labels_and_measures() -> None:
-    scale = Scale.of({"bias": -1.0, "heads": [2.0], "labels": [0.0, 3.0], "measures": [], "means": [], "spreads": []})
-    assert scale.probability([0.5], [1.0, 0.0], "") == pytest.approx(0.5)
-    assert scale.probability([0.5], [0.0, 1.0], "") > 0.9
-    assert scale.probability([1e9], [0.0, 0.0], "") < 1.0
+    scale = Scale.of({"bias": -1.0, "length": 0.0, "heads": [2.0], "labels": [0.0, 3.0], "measures": [], "means": [], "spreads": []})
+    assert scale.probability([0.5], [1.0, 0.0], "", 0) == pytest.approx(0.5)
+    assert scale.probability([0.5], [0.0, 1.0], "", 0) > 0.9
+    assert scale.probability([1e9], [0.0, 0.0], "", 0) < 1.0
+
+
+def test_where_length_counts_a_longer_prompt_is_harder() -> None:
+    scale = Scale.of({"bias": 0.0, "length": 0.5, "heads": [], "labels": [], "measures": [], "means": [], "spreads": []})
+    assert scale.probability([], [], "", 0) == scale.probability([], [], "", 1) == pytest.approx(0.5)
+    assert scale.probability([], [], "", 400) > scale.probability([], [], "", 100) > 0.5

@@ -8,7 +8,7 @@ import pytest
 np = pytest.importorskip("numpy", reason="the trainer's extra [train] is not installed")
 pytest.importorskip("scipy", reason="the trainer's extra [train] is not installed")
 
-from neuroroute.classifier import augment, data, train
+from neuroroute.classifier import augment, data, measure, recipe, train
 from neuroroute.classifier.chart import picture
 from neuroroute.classifier.data import Example
 from neuroroute.classifier.labels import LABELS
@@ -115,3 +115,74 @@ def test_on_measured_answers_no_dial_setting_is_worse_than_the_straight_line_and
         assert min(point["above_line"] for point in entry["dial"].values()) > -0.001, name
         assert entry["balanced"]["quality_share"] >= 0.95, name
         assert entry["balanced"]["cost_share"] <= 0.5, name
+
+
+def _question(at: int, subject: str, *, weak: float, strong: float, prompt: str = "", source: str = "routellm_mmlu") -> Example:
+    return Example(
+        f"{source}-{at}",
+        source,
+        subject,
+        "en",
+        prompt or f"Question {at}?\nA. yes\nB. no\nAnswer:",
+        "factual_qa",
+        1.0 - weak,
+        strong - weak,
+    )
+
+
+def test_a_subject_in_which_the_strong_model_guesses_worse_than_chance_is_no_evidence() -> None:
+    broken = [_question(at, "broken", weak=0.5, strong=float(at == 0)) for at in range(10)]
+    sound = [_question(at, "sound", weak=0.5, strong=1.0) for at in range(10, 20)]
+    assert recipe.misread(broken + sound) == {"routellm_mmlu/broken"}
+    rows = train.fit.Vocabulary([]).matrix(train.fit.documents(e.prompt for e in broken + sound))
+    sheet = recipe.make_sheet(broken + sound, rows)
+    assert not sheet.exam_weights[:10].any()
+    assert sheet.exam_weights[10:].all()
+
+
+def test_a_question_is_known_again_with_other_choices_and_an_original_from_its_copy() -> None:
+    plain = "Which of these is a metal?\nA. sulphur\nB. copper\nAnswer:"
+    assert recipe.stem_of(plain) == recipe.stem_of("Which of these is a metal\nA. iodine\nB. zinc\nC. neon") == "which of these is a metal"
+    one, two = _question(1, "a", weak=0.0, strong=1.0), _question(2, "a", weak=0.0, strong=1.0)
+    assert recipe.originals([one, two, one]).tolist() == [True, True, False]
+
+
+def test_heads_for_unseen_subjects_learn_neither_the_subject_nor_its_question_in_another_set() -> None:
+    asked = [f"q{chr(97 + at // 26)}{chr(97 + at % 26)}zz " * 3 for at in range(120)]
+    examples = [_question(at, f"s{at % 6}", weak=0.0, strong=float(at // 6 % 2), prompt=asked[at]) for at in range(120)]
+    twins = [_question(at, "field", weak=0.0, strong=float(at // 6 % 2), prompt=asked[at], source="mmlu_pro") for at in range(120)]
+    seen = train.fit.documents(e.prompt for e in examples + twins)
+    vocabulary = train.fit.Vocabulary.counted(seen, 1)
+    sheet = recipe.make_sheet(examples + twins, vocabulary.matrix(seen))
+    draws = train.unseen_subjects(sheet)
+    assert len(draws) == train.DRAWS
+    for rows, scores in draws:
+        drawn = {sheet.examples[int(at)].group for at in rows}
+        assert len(drawn) == 2
+        assert len(rows) == 40
+        # No word is shared with what was learnt: no head may tell one of these questions from another.
+        told = scores[:, [train.EXAM_HEAD - len(LABELS), train.FIELD - len(LABELS)]]
+        assert np.ptp(told, axis=0).max() < 1e-6
+    table, _ = train.fit_outcomes(sheet, 50)
+    assert np.ptp((sheet.rows @ table)[:, train.EXAM_HEAD - len(LABELS)]) > 0.1
+    figures = measure.subject_figures(sheet, draws, train.scale(length=1.0))
+    assert figures["all"]["apgr_95"][0] <= figures["all"]["apgr"] <= figures["all"]["apgr_95"][1]
+    assert figures["draws"] == len(draws)
+
+
+def test_a_mixed_stream_and_second_pairs_reward_the_order_that_the_answers_ask_for() -> None:
+    dice = np.random.default_rng(3)
+    examples = []
+    for at in range(300):
+        weak, strong = float(dice.integers(0, 2)), 1.0
+        quality = {"mistral-7b-instruct-v0.3": weak, "llama-3.1-8b-instruct": weak, "gemma-2-9b-it": weak}
+        quality |= {"llama-3.3-nemotron-super-49b-v1": strong, "llama-3.1-nemotron-51b-instruct": strong}
+        quality |= {name: value for first, second in measure.SECOND_PAIRS["mmlu_pro"] for name, value in ((first, weak), (second, strong))}
+        group = "mbpp" if at % 3 else "arc_challenge"
+        source = ("llmrouter", "mmlu_pro", "routellm_mmlu", "routellm_gsm8k")[at % 4]
+        examples.append(Example(str(at), source, group, "en", "x", "code", 1.0 - weak, strong - weak, quality))
+    sheet = recipe.make_sheet(examples, train.fit.Vocabulary([]).matrix(train.fit.documents(e.prompt for e in examples)))
+    needed = np.array([example.gained for example in examples], dtype=float)
+    assert measure.mixed_stream(sheet, needed)["apgr"] > 0.7
+    assert measure.mixed_stream(sheet, -needed)["apgr"] < 0.3
+    assert measure.second_pairs(sheet, needed)["mean"] > 0.7
