@@ -113,6 +113,7 @@ async def _reload(app: web.Application) -> None:
 async def _after_start(app: web.Application, on_facts: Callable[[Facts], object]) -> None:
     """What may wait until calls are served. What the start made stays: the collector need not look at it again."""
     await asyncio.sleep(FACTS_AFTER_S)
+    gc.enable()  # `__main__` stopped it for the imports
     catalog = app[OFFER].holder.current
     on_facts(Facts(tuple(sorted(catalog.providers)), len(catalog.entries)))
     gc.collect()

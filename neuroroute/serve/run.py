@@ -1,6 +1,7 @@
 """`neuroroute serve`: everything in this process, or a supervisor."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -38,6 +39,7 @@ def run(settings: Settings) -> int:
         if settings.workers > 1:
             from neuroroute.serve.supervisor import Supervisor
 
+            gc.enable()  # `__main__` stopped it for the imports
             empty(data_dir / METRICS_FOLDER)
             url = ground.start()
             return asyncio.run(Supervisor(settings, data_dir, url, listener, ground).run())

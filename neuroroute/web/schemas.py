@@ -30,7 +30,7 @@ Tags = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Annota
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", hide_input_in_errors=True)
 
 
 class LimitsBody(_Body):

@@ -24,7 +24,7 @@ SCOPES: Final[Mapping[str, tuple[str, ...]]] = {
 class AlertConfig(BaseModel):
     """One alert: a figure of `rule` above `above` for `for_s` seconds. The rules of a kind given here replace the built-in one of that kind."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     rule: Kind
     name: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(default=None, description="default: the rule, and its scope")
@@ -41,7 +41,7 @@ class AlertConfig(BaseModel):
 class AlertWebhookConfig(BaseModel):
     """Where alerts are posted. None = as the settings say."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     url: Annotated[str | None, BeforeValidator(lambda url: url or None), Field(pattern=r"^https?://[^/\s]+(/\S*)?$")] = Field(
         default=None, repr=False, description="default: ALERT_WEBHOOK_URL"

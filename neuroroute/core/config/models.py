@@ -45,7 +45,7 @@ Names = Annotated[tuple[Name, ...], BeforeValidator(_one_or_many), Field(min_len
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class TimeoutsConfig(_Part):
