@@ -123,7 +123,9 @@ async def test_answers_are_not_crossed_under_load_with_cancellations(kv: RedisKV
     for task in tasks[::3]:
         task.cancel()
     found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(answer is True or isinstance(answer, asyncio.CancelledError) for answer in found)
+    # on a busy machine some get no answer in time: none is no wrong one
+    assert all(answer is True or isinstance(answer, (asyncio.CancelledError, KVAway)) for answer in found)
+    assert True in found and await kv.get("k7") == b"v7"
 
 
 async def test_a_closed_store_is_away(kv: RedisKV) -> None:
