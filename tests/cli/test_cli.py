@@ -123,8 +123,8 @@ def test_config_show_tells_sources_and_masks_keys(tmp_path):
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-from-the-file\nPORT=4000\n")
     shell = Shell(tmp_path, PORT="5000")
     rows = {row["key"]: row for row in shell.json("config", "show", "--config", str(file))}
-    assert rows["routing.policy"] == {"key": "routing.policy", "value": "cheap", "source": str(file)}
-    assert rows["providers.openai.api_key"] == {"key": "providers.openai.api_key", "value": "***", "source": "environment"}
+    assert rows["routing.policy"] == {"key": "routing.policy", "value": "cheap", "source": "gateway.yaml:1:11"}
+    assert rows["providers.openai.api_key"] == {"key": "providers.openai.api_key", "value": "***file", "source": "environment"}
     assert (rows["PORT"]["value"], rows["PORT"]["source"]) == ("5000", "environment")
     assert rows["WORKERS"]["source"] == "default"
     assert "sk-from-the-file" not in shell.run("config", "show")
