@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from neuroroute.access.keys import NOBODY, Actor, note
 from neuroroute.chain import private_hosts
-from neuroroute.chain.versions import Credentials, State, Versions, layer_of, sealed_of
+from neuroroute.chain.versions import Credentials, State, Versions, layer_of, sealed_of, unsealed
 from neuroroute.core.config import Change, Config, ConfigFaulty, changes, effective, mask_of, masked, patched
 from neuroroute.core.errors import BadRequest, NotFound
+from neuroroute.core.sealing import SealBroken
 from neuroroute.core.settings import MASK
 from neuroroute.routing.catalog import Catalog
 from neuroroute.store.config import ConfigChanged, ConfigVersions
@@ -118,6 +119,36 @@ async def rollback(versions: Versions, number: int, *, after: int | None = None,
 async def differences(versions: Versions, number: int, against: int) -> list[Change]:
     """What version `number` holds otherwise than version `against`. Raises: NotFound"""
     return changes(masked(await _held(versions, against)), masked(await _held(versions, number)))
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """Providers by name. done: sealed anew; fresh: by the newest key already; closed: no key that is known opens them."""
+
+    done: list[str]
+    fresh: list[str]
+    closed: list[str]
+
+
+async def reseal(versions: Versions, *, actor: Actor = NOBODY) -> Resealed:
+    """All credentials of providers sealed by the first key of the vault, so that the others can be given up. Raises: DatabaseAway"""
+    vault, made = versions.vault, Resealed([], [], [])
+    async with versions.database.transaction() as change:
+        keys = ProviderKeys(change)
+        for name, sealed in (await keys.all()).items():
+            try:
+                credentials = unsealed(vault, name, sealed)
+            except SealBroken:
+                made.closed.append(name)
+                continue
+            if vault.is_fresh(sealed):
+                made.fresh.append(name)
+            elif await keys.swap(name, sealed, sealed_of(vault, name, credentials)):
+                made.done.append(name)
+        if made.done:
+            await note(change, actor, "provider.reseal", ", ".join(made.done)[:200])
+    await versions.refresh()
+    return made
 
 
 async def _held(versions: Versions, number: int) -> Mapping[str, Any]:

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from neuroroute.chain.offer import Offer
 from neuroroute.core import jsonbytes
-from neuroroute.core.config import DATABASE, ConfigFaulty, Layer
+from neuroroute.core.config import DATABASE, ConfigFaulty, Layer, effective
+from neuroroute.core.config.patch import masked_provider
 from neuroroute.core.errors import NeuroRouteError
 from neuroroute.core.sealing import SealBroken, Vault
 from neuroroute.store.config import CHANNEL, ConfigVersion, ConfigVersions
@@ -89,6 +90,27 @@ class Versions:
         self._path = None if data_dir is None else data_dir / SNAPSHOT_FILE
         self._wake, self._reading = asyncio.Event(), asyncio.Lock()
         self._stop: Callable[[], None] | None = None
+
+    def entry(self, section: str, name: str) -> dict[str, Any]:
+        """
+        An entry of `providers` or `models` in effect, as API and command line show it: masked, and each value that somebody set with its source.
+        """
+        offer = self.offer
+        found = getattr(offer.config, section)[name]
+        prefix = f"{section}.{name}."
+        sources = {
+            one.key.removeprefix(prefix): one.place or one.source
+            for one in effective(offer.config, *offer.layers)
+            if one.key.startswith(prefix) and one.source != "default"
+        }
+        values = found.model_dump(mode="json")
+        more: dict[str, Any] = {"sources": sources}
+        if section == "providers":
+            values = masked_provider(values)
+            values["base_url"] = found.address
+            closed = name in self.state.closed
+            more["credentials"] = "can not be opened: NEUROROUTE_SECRET_KEY is not the one that sealed them" if closed else None
+        return {"object": section[:-1], "name": name, **values, **more}
 
     async def start(self) -> None:
         """What was kept last is in force at once, and what the database says, if it says it soon."""

@@ -11,7 +11,23 @@ from typing import Annotated
 import typer
 
 from neuroroute import __version__
-from neuroroute.cli import alerts, backup, config, imports, journal, keys, launch, migrate, models, refit, replay, route, usage, users
+from neuroroute.cli import (
+    alerts,
+    backup,
+    config,
+    imports,
+    journal,
+    keys,
+    launch,
+    migrate,
+    models,
+    providers,
+    refit,
+    replay,
+    route,
+    usage,
+    users,
+)
 from neuroroute.cli.out import Fault, faults, load
 
 app = typer.Typer(
@@ -25,6 +41,7 @@ app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(models.app, name="models")
+app.add_typer(providers.app, name="providers")
 app.add_typer(config.app, name="config")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(journal.app, name="journal")

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuroroute.core import jsonbytes, log, settings
 from neuroroute.core.settings import Settings, SettingsFaulty
+
+if TYPE_CHECKING:
+    from neuroroute.chain.versions import Versions
+    from neuroroute.store.postgres import Database
 
 Result = TypeVar("Result")
 
@@ -94,3 +98,27 @@ def with_database(chosen: Settings, work: Callable[[Any], Coroutine[Any, Any, Re
         raise Fault(refused.message) from refused
     finally:
         ground.stop()
+
+
+def with_versions(chosen: Settings, work: "Callable[[Versions], Coroutine[Any, Any, Result]]") -> Result:
+    """
+    What `work(versions)` gives, with the configuration in effect as a gateway of these settings has it.
+
+    Raises: Fault, ConfigFaulty
+    """
+    from neuroroute.adapters.demo import MODELS as DEMO_MODELS
+    from neuroroute.chain.offer import Found, Offer
+    from neuroroute.chain.versions import Versions
+    from neuroroute.core.config import read
+    from neuroroute.core.sealing import Vault
+
+    home = chosen.neuroroute_data_dir.expanduser().absolute()
+    layers = [read(chosen.neuroroute_config)] if chosen.neuroroute_config is not None else []
+    offer = Offer(chosen, layers, Found({"demo": DEMO_MODELS}))
+
+    async def run(database: "Database") -> Result:
+        versions = Versions(database, offer, Vault(chosen.neuroroute_secret_key, home), home)
+        await versions.refresh()
+        return await work(versions)
+
+    return with_database(chosen, run)

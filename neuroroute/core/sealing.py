@@ -48,7 +48,7 @@ class Vault:
 
     def seal(self, plain: bytes, purpose: str) -> bytes:
         """The first key seals; one is made where there is none. Raises: OSError where the file can not be written."""
-        if not self._keys and self._from_file:
+        if self._from_file:  # each time: another process may have put a new key in front, and given up the one that is known here
             self._read(make=True)
         key = self._keys[0]
         nonce = os.urandom(_NONCE_BYTES)
@@ -72,7 +72,7 @@ class Vault:
 
     def is_fresh(self, sealed: bytes) -> bool:
         """Whether the first key sealed it."""
-        if not self._keys and self._from_file:
+        if self._from_file:
             self._read(make=False)
         return bool(self._keys) and sealed[1 : 1 + _ID_BYTES] == _id_of(self._keys[0])
 

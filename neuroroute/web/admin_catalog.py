@@ -8,8 +8,6 @@ from aiohttp import web
 from neuroroute.adapters.probe import probe
 from neuroroute.chain import changes
 from neuroroute.chain.changes import Cause
-from neuroroute.core.config import effective
-from neuroroute.core.config.patch import masked_provider
 from neuroroute.core.errors import BadRequest, NotFound
 from neuroroute.routing.offers import provider_of
 from neuroroute.web.bodies import answer, listed, paging, read_object, validated
@@ -26,7 +24,7 @@ async def list_providers(request: web.Request) -> web.Response:
 async def get_provider(request: web.Request) -> web.Response:
     """GET /admin/providers/{name}"""
     await operator(request)
-    return answer(_shown(request, "providers", _name(request, "providers")))
+    return answer(request.app[VERSIONS].entry("providers", _name(request, "providers")))
 
 
 async def put_provider(request: web.Request) -> web.Response:
@@ -65,7 +63,7 @@ async def list_models(request: web.Request) -> web.Response:
 async def get_model(request: web.Request) -> web.Response:
     """GET /admin/models/{name}"""
     await operator(request)
-    return answer(_shown(request, "models", _name(request, "models")))
+    return answer(request.app[VERSIONS].entry("models", _name(request, "models")))
 
 
 async def put_model(request: web.Request) -> web.Response:
@@ -96,30 +94,11 @@ def _name(request: web.Request, section: str) -> str:
     return name
 
 
-def _shown(request: web.Request, section: str, name: str) -> dict[str, Any]:
-    offer = request.app[OFFER]
-    entry = _entries(request, section)[name]
-    prefix = f"{section}.{name}."
-    sources = {
-        one.key.removeprefix(prefix): one.place or one.source
-        for one in effective(offer.config, *offer.layers)
-        if one.key.startswith(prefix) and one.source != "default"
-    }
-    values = entry.model_dump(mode="json")
-    more: dict[str, Any] = {"sources": sources}
-    if section == "providers":
-        values = masked_provider(values)
-        values["base_url"] = entry.address
-        closed = name in request.app[VERSIONS].state.closed
-        more["credentials"] = "can not be opened: NEUROROUTE_SECRET_KEY is not the one that sealed them" if closed else None
-    return {"object": section[:-1], "name": name, **values, **more}
-
-
 async def _list(request: web.Request, section: str) -> web.Response:
     await operator(request)
     page, limit = paging(request)
     names = sorted(_entries(request, section))
-    rows = [_shown(request, section, name) for name in names[(page - 1) * limit : page * limit]]
+    rows = [request.app[VERSIONS].entry(section, name) for name in names[(page - 1) * limit : page * limit]]
     return listed(rows, len(names), page, limit)
 
 
@@ -130,7 +109,7 @@ async def _put(request: web.Request, section: str) -> web.Response:
     name = request.match_info["name"]
     cause = Cause(f"{section[:-1]}.put", name[:200], meta.comment or f"{section[:-1]} {name[:200]}")
     await changes.put(request.app[VERSIONS], {section: {name: body}}, after=meta.after, cause=cause, actor=actor(request, principal))
-    return answer(_shown(request, section, name))
+    return answer(request.app[VERSIONS].entry(section, name))
 
 
 async def _put_all(request: web.Request, section: str) -> web.Response:
@@ -143,7 +122,7 @@ async def _put_all(request: web.Request, section: str) -> web.Response:
             raise BadRequest(f"{section}.{name[:64]}: a mapping or null is expected", param=f"{section}.{name[:64]}")
     cause = Cause(f"{section[:-1]}.put", ", ".join(body)[:200], f"{section} {', '.join(body)[:200]}")
     await changes.put(request.app[VERSIONS], {section: body}, cause=cause, actor=actor(request, principal))
-    rows = [_shown(request, section, name) for name in sorted(body) if name in _entries(request, section)]
+    rows = [request.app[VERSIONS].entry(section, name) for name in sorted(body) if name in _entries(request, section)]
     return listed(rows, len(rows), 1, max(len(rows), 1))
 
 

@@ -6,7 +6,7 @@ Configuration: what is offered to clients, and how it is routed; from a YAML fil
 """
 
 from neuroroute.core.config.alerts import AlertConfig, AlertWebhookConfig
-from neuroroute.core.config.layers import DATABASE, ENVIRONMENT, Effective, build, effective, from_environment, mask_of
+from neuroroute.core.config.layers import DATABASE, ENVIRONMENT, NAMED, Effective, build, effective, from_environment, mask_of
 from neuroroute.core.config.learning import JudgeConfig, LearningConfig
 from neuroroute.core.config.models import (
     BudgetConfig,
@@ -31,6 +31,7 @@ from neuroroute.core.config.watch import ConfigFile
 __all__ = [
     "DATABASE",
     "ENVIRONMENT",
+    "NAMED",
     "AlertConfig",
     "AlertWebhookConfig",
     "BudgetConfig",
