@@ -64,7 +64,7 @@ class Judge:
         most = most_nanousd(target.model.price, estimate(body.decode()), VERDICT_TOKENS)
         if most is None:  # without a price no budget can hold
             return False
-        budget = Budget("tag", "=".join(TAG), round(config.usd_per_day * 1e9), Period.DAY)
+        budget = Budget("tag", "=".join(TAG), round(config.usd_per_day * 1e9), Period.DAY, strict=True)
         permission = s.budgets.reserve((budget,), most) or await s.budgets.ask((budget,), most)
         if not isinstance(permission, Reservation):
             s.learning.to_judge.clear()  # the day's money is spent: what waits would be refused alike

@@ -23,7 +23,8 @@ class Budget:
     """
     `limit_nanousd` per `period` for one key, user or tag (`team=search`).
 
-    spent_policy: the policy by which `auto` goes on when it is spent; empty = calls are refused.
+    spent_policy: the policy by which `auto` goes on when it is spent; empty = calls are refused. strict: it is never overspent, not even by its
+    last call, so that a rest too small for a call stays unspent.
     """
 
     scope: str
@@ -31,6 +32,7 @@ class Budget:
     limit_nanousd: int
     period: Period = Period.MONTH
     spent_policy: str = ""
+    strict: bool = False
 
 
 @dataclass(slots=True)

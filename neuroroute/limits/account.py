@@ -9,7 +9,7 @@ from neuroroute.store.budgets import Asked, Told
 QUIET_BEATS: Final = 30
 """So long a lease is kept that nobody uses; who needs it calls it in."""
 STRANGERS_PART: Final = 8
-"""Of a budget that the books were never asked about, a process without books spends an eighth."""
+"""Of a budget that the books never spoke of, all processes of a machine spend an eighth while the books are away."""
 
 
 class Account:
@@ -18,13 +18,12 @@ class Account:
 
     reserved: by `running` calls. free: of the lease, reserved by none; less than 0 where a call cost more than it had reserved. taken_since: reserved
     since the last beat; quiet: beats since then. overdraft: how much of `free` is no budget's money: it was granted to the last call.
-    need, one: what callers wait for, and the least that helps one of them. rest: what was left for all at the last contact, None = there was
-    none; spared: how much of our part of it was taken since.
+    need, one: what callers wait for, and the least that helps one of them. known: the books have spoken of this period; spared: taken without them.
     """
 
     __slots__ = (
         "began_at", "booked", "budget", "free", "holders", "known", "need", "one", "others", "others_free", "overdraft", "quiet", "refused_amount", "refused_until_s", "reserved",
-        "rest", "running", "spared", "taken_since", "told_percent", "unbooked",
+        "running", "spared", "taken_since", "told_percent", "unbooked",
     )  # fmt: skip
 
     def __init__(self, budget: Budget, began_at: datetime) -> None:
@@ -34,7 +33,6 @@ class Account:
         self.overdraft = self.quiet = 0
         self.holders = 1
         self.refused_until_s = 0.0
-        self.rest: int | None = None
         self.known = False
         self.told_percent = 0.0
 
@@ -62,23 +60,23 @@ class Account:
         if not alone:
             return self.known and self.free >= amount
         committed = self.spent + self.reserved
-        return committed + amount <= self.budget.limit_nanousd or (not self.reserved and committed < self.budget.limit_nanousd)
+        if committed + amount <= self.budget.limit_nanousd:
+            return True
+        return not self.reserved and committed < self.budget.limit_nanousd and not self.budget.strict
 
     def grants_alone(self, amount: int, holders: int) -> bool:
-        """Whether our part of what was left at the last contact holds one more call."""
-        if self.is_spent:
+        """Whether one more call may go on while the books are away, of which they never spoke. What they did speak of has its lease, and no more."""
+        if self.known or self.is_spent:
             return False
-        rest = self.rest if self.rest is not None else self.budget.limit_nanousd // STRANGERS_PART
-        part = rest // holders - self.spared
+        part = self.budget.limit_nanousd // STRANGERS_PART // holders - self.spared
         lack = amount - max(self.free, 0)
-        if lack <= 0:
-            return True
         if lack > part:
-            if self.running or max(self.free, 0) + part <= 0:
+            if self.running or self.budget.strict or max(self.free, 0) + part <= 0:
                 return False
             self.overdraft += lack - part
-        self.free = max(self.free, 0) + lack
-        self.spared += lack
+        if lack > 0:
+            self.free = max(self.free, 0) + lack
+            self.spared += lack
         return True
 
     def take(self, amount: int) -> None:
@@ -111,7 +109,7 @@ class Account:
         rest = self.budget.limit_nanousd - told.spent - told.others - asked.held - told.granted
         if told.granted and rest < 0:
             self.overdraft += min(-rest, told.granted)
-        self.rest, self.spared = max(rest, 0), 0
+        self.spared = 0
         if asked.need and told.granted < asked.need:
             self.refused_amount, self.refused_until_s = asked.one, refused_until_s
 
@@ -119,7 +117,6 @@ class Account:
         """Another period: nothing is spent in it, and its lease is not ours yet."""
         self.began_at = began_at
         self.booked = self.unbooked = self.free = self.spared = self.overdraft = 0
-        self.rest = None
         self.known = False
         self.told_percent = 0.0
         self.refused_until_s = 0.0
@@ -128,5 +125,5 @@ class Account:
         """The same budget with another limit."""
         if budget.limit_nanousd != self.budget.limit_nanousd:
             self.free = self.overdraft = 0
-            self.known, self.rest, self.refused_until_s, self.told_percent = False, None, 0.0, 0.0
+            self.known, self.refused_until_s, self.told_percent = False, 0.0, 0.0
         self.budget = budget

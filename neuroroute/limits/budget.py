@@ -5,8 +5,10 @@ A call is granted if all its budgets hold what was spent, what is reserved and t
 that is not spent grants one more call whatever it can cost, so that its rest is not stranded: it is overspent by less than that call.
 
 The books in Postgres are the truth. From them each process holds leases: money that no other process counts as its own. `reserve` answers from
-the lease in the process; where that does not hold the call, `ask` fetches more. What was settled here counts until the books have its row
-(`booked`). While the books can not be asked a process goes on with its part of what was left.
+the lease in the process; where that does not hold the call, `ask` fetches more. What was settled here is held until the books have its row
+(`booked`). So all that is spent was granted by the books before, by one transaction after the other: books that answer late make calls wait, and
+never let one through. While they are away a process goes on with its lease, which is its part of all that was left; of a budget that it never
+heard of (a key's first call in an outage) it spends a part of an eighth.
 """
 
 import asyncio
@@ -29,11 +31,18 @@ _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 HOLD_TTL_S: Final = 20.0
 """What a killed process held is free after this: later than its journal was taken over, so that what it spent is on the books by then."""
 BEAT_S: Final = 1.0
-CONTACT_S: Final = 0.2
-"""The longest that a call waits for the books; then they count as away."""
+LATE_S: Final = 2.0
+"""A question to the books is given up after this, and asked again."""
+SILENT_S: Final = 4.0
+"""Books that said nothing for so long are away; before that they are late, and calls that need more than this process holds wait for them."""
+PAUSE_S: Final = 0.05
+"""After a question without an answer."""
+AWAY_S: Final = 0.2
+"""The longest that a call waits for books that are away."""
+LISTEN_S: Final = 1.5 * BEAT_S
+"""After an outage in which holds may have run out each process says first what it holds, before any asks for more."""
 CALL_IN_S: Final = 0.03
 CALLS_IN: Final = 3
-CALLS_PER_LEASE: Final = 8
 SETTLE_WAIT_S: Final = 5.0
 """How long a call waits for money that running calls have reserved."""
 REFUSED_S: Final = 0.1
@@ -43,7 +52,9 @@ WAITING_MAX: Final = 1000
 class Books(Protocol):
     """What all processes have in common. Every method but `heed` raises DatabaseAway."""
 
-    async def contact(self, holder: str, asked: Sequence[Asked], ttl_s: float, timeout_s: float) -> list[Told]: ...
+    async def contact(
+        self, holder: str, turn: int, asked: Sequence[Asked], *, parts: int, ttl_s: float, timeout_s: float
+    ) -> list[Told]: ...
 
     async def call_in(self, budget: Budget) -> None: ...
 
@@ -80,7 +91,9 @@ class Budgets:
         self._answered: asyncio.Future[None] | None = None
         self._changed: asyncio.Future[None] | None = None
         self._asking = False
-        self._waiting = 0
+        self._waiting = self._turn = 0
+        self._heard_s = self._listen_until_s = monotonic_s()
+        self._silent_from_s: float | None = None
         self.away = False
 
     def __len__(self) -> int:
@@ -207,8 +220,8 @@ class Budgets:
                 await self._contact(list(self._accounts.values())[at : at + 100])
 
     async def close(self) -> None:
-        """Give all back."""
-        if self._books is not None and self._accounts:
+        """Give all back, but for what was spent and is not on the books yet: who adopts the journal brings that in before the hold ends."""
+        if self._books is not None and self._accounts and not self._unbooked:
             try:
                 await self._books.leave(self._holder)
             except DatabaseAway:
@@ -233,16 +246,17 @@ class Budgets:
         if not self._asking:
             self._asking = True
             spawn(self._serve_lacking(), name="budgets-leases")
-        await asyncio.wait((answered,), timeout=CONTACT_S + 0.03)
+        await asyncio.wait((answered,), timeout=AWAY_S if self.away else LATE_S)
 
     async def _serve_lacking(self) -> None:
         try:
             while self._lacking:
+                await asyncio.sleep(max(self._listen_until_s - monotonic_s(), 0))
                 async with self._line:
                     lacking, self._lacking = list(self._lacking.values()), {}
                     answered, self._answered = self._answered, None
                     try:
-                        await self._contact(lacking)
+                        await self._contact(lacking, asking=True)
                     finally:
                         for account in lacking:
                             account.need = 0
@@ -251,37 +265,48 @@ class Budgets:
         finally:
             self._asking = False
 
-    async def _contact(self, accounts: Sequence[Account]) -> None:
+    async def _contact(self, accounts: Sequence[Account], *, asking: bool = False) -> None:
+        """Tell what is held; asking: and fetch what callers wait for."""
         assert self._books is not None
-        asked = []
+        began_s = monotonic_s()
+        asked, lapsed = [], self.away and began_s - self._heard_s > HOLD_TTL_S / 2
         for account in accounts:
             account.free = max(account.free, 0)
             held = account.reserved + account.unbooked + account.free
-            want = max(CALLS_PER_LEASE * account.one, account.need) if account.need else 0
-            asked.append(
-                Asked(account.budget, account.began_at, held, account.free, account.running, account.need, max(account.one, 1), want)
-            )
+            need = account.need if asking and not lapsed else 0
+            asked.append(Asked(account.budget, account.began_at, held, account.free, account.running, need, max(account.one, 1)))
+        self._turn += 1
         try:
-            async with asyncio.timeout(CONTACT_S):
-                answers = await self._books.contact(self._holder, asked, HOLD_TTL_S, CONTACT_S)
+            async with asyncio.timeout(LATE_S):
+                answers = await self._books.contact(
+                    self._holder, self._turn, asked, parts=self._holders, ttl_s=HOLD_TTL_S, timeout_s=LATE_S
+                )
         except (DatabaseAway, TimeoutError):
-            if not self.away:
-                _log.warning("the books can not be asked: budgets go on with this process's part of what was left")
-            self.away = True
+            self._unheard(began_s)
+            await asyncio.sleep(PAUSE_S)
             return
         if self.away:
             _log.info("the books can be asked again")
-        self.away = False
-        now_s = monotonic_s()
+        self._silent_from_s = None
+        now_s, self.away = monotonic_s(), False
+        self._heard_s, self._listen_until_s = now_s, now_s + LISTEN_S if lapsed else self._listen_until_s
         for account, question, answer in zip(accounts, asked, answers, strict=True):
             if account.began_at == question.since:
                 account.hear(question, answer, now_s + REFUSED_S)
                 self._watch(account.budget, account)
 
+    def _unheard(self, asked_s: float) -> None:
+        """A question that began then was refused, or got no answer."""
+        if self._silent_from_s is None:
+            self._silent_from_s = asked_s
+        if not self.away and monotonic_s() - self._silent_from_s >= SILENT_S:
+            _log.warning("the books can not be asked: budgets go on with what this process holds of them")
+            self.away = True
+
     async def _call_in(self, budget: Budget, account: Account) -> None:
         assert self._books is not None
         try:
-            async with asyncio.timeout(CONTACT_S):
+            async with asyncio.timeout(LATE_S):
                 await self._books.call_in(budget)
         except (DatabaseAway, TimeoutError):
             return
@@ -300,7 +325,7 @@ class Budgets:
             await self._contact([account])
 
     def _outage(self, budgets: Sequence[Budget], amount: int, beyond: Sequence[Budget]) -> Reservation | Budget:
-        """Where the books can not be asked: from this process's part of what was left at the last contact."""
+        """Where the books can not be asked, and never spoke of a budget."""
         for budget in budgets:
             account = self._account(budget)
             if (

@@ -13,10 +13,12 @@ CHANNEL: Final = "neuroroute_budgets"
 
 HOLD: Final = """
 SELECT h.spent, h.others, h.others_free, h.holders, h.granted
-FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::numeric[], $6::numeric[], $7::numeric[], $8::bigint[],
-    $9::numeric[], $10::numeric[], $11::numeric[]) WITH ORDINALITY
-    AS a (scope, subject, period, since, most, held, free, running, need, one, want, place)
-CROSS JOIN LATERAL hold_money(a.scope, a.subject, a.period, a.since, a.most, $12, a.held, a.free, a.running, a.need, a.one, a.want, $13) AS h
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::numeric[], $6::bool[], $7::numeric[], $8::numeric[], $9::bigint[],
+    $10::numeric[], $11::numeric[]) WITH ORDINALITY
+    AS a (scope, subject, period, since, most, strict, held, free, running, need, one, place)
+CROSS JOIN LATERAL hold_money(
+    a.scope, a.subject, a.period, a.since, a.most, a.strict, a.held, a.free, a.running, a.need, a.one, $12, $13::bigint, $14::bigint, $15
+) AS h
 ORDER BY a.place
 """
 LEAVE: Final = "DELETE FROM budget_holds WHERE holder = $1"
@@ -31,7 +33,7 @@ class Asked:
     What a process holds of one budget, and what it asks for. Amounts in 10^-9 USD.
 
     held: all that the books do not say yet; free: the part of it that no call has reserved; running: calls that have reserved. need: for calls that
-    wait, one: the least that helps one of them, want: what is asked for at most.
+    wait, one: the least that helps one of them.
     """
 
     budget: Budget
@@ -41,7 +43,6 @@ class Asked:
     running: int
     need: int = 0
     one: int = 0
-    want: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +62,20 @@ class Holds:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def contact(self, holder: str, asked: Sequence[Asked], ttl_s: float, timeout_s: float) -> list[Told]:
-        """One transaction. Raises: DatabaseAway"""
+    async def contact(self, holder: str, turn: int, asked: Sequence[Asked], *, parts: int, ttl_s: float, timeout_s: float) -> list[Told]:
+        """
+        One transaction. turn: higher than that of any message before; parts: processes that share, at least. Raises: DatabaseAway
+        """
         ordered = sorted(enumerate(asked), key=lambda pair: (pair[1].budget.scope, pair[1].budget.subject, pair[1].budget.period.value))
         rows = [
             (
-                a.budget.scope, a.budget.subject, a.budget.period.value, a.since, a.budget.limit_nanousd, a.held, a.free, a.running, a.need,
-                a.one, a.want,
+                a.budget.scope, a.budget.subject, a.budget.period.value, a.since, a.budget.limit_nanousd, a.budget.strict, a.held, a.free, a.running,
+                a.need, a.one,
             )
             for _, a in ordered
         ]  # fmt: skip
         columns = [list(column) for column in zip(*rows, strict=True)]
-        found = await self._database.fetch(HOLD, *columns, holder, ttl_s, timeout_s=timeout_s)
+        found = await self._database.fetch(HOLD, *columns, holder, turn, parts, ttl_s, timeout_s=timeout_s)
         told = [Told(*[int(value) for value in row]) for row in found]
         back: list[Told] = list(told)
         for (place, _), answer in zip(ordered, told, strict=True):

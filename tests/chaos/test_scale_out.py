@@ -128,10 +128,7 @@ async def _budget(replicas: Replicas) -> None:
     statuses += await replicas.many(40, made["key"])
     print(f"\nbudget: {statuses[200]} of {BUDGET_CALLS + 0.5} calls")
     assert set(statuses) == {200, 429} and statuses[200] == len(replicas.up.seen) - asked
-    if not any(
-        "the books can not be asked" in gateway.out for gateway in replicas.gateways
-    ):  # then each worker has its part: another promise
-        assert BUDGET_CALLS - 1 <= statuses[200] <= BUDGET_CALLS + 1  # overspent by one call's price at most
+    assert BUDGET_CALLS - 1 <= statuses[200] <= BUDGET_CALLS + 1  # overspent by one call's price at most, however late the books answer
 
 
 async def _cache(replicas: Replicas) -> None:

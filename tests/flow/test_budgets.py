@@ -80,6 +80,44 @@ async def test_two_hundred_calls_at_the_edge_overspend_by_less_than_one(database
         assert (await ask(gw, key["key"], 999))[0] == 429
 
 
+@pytest.mark.parametrize("delay_s", [0.08, 0.2])
+async def test_books_that_answer_late_let_nothing_through(database_url: str, delay_s: float) -> None:
+    """Two replicas begin with nothing, and each of their questions to the books takes several times `delay_s`, at times more than they wait for."""
+    async with (
+        Upstream(answer) as up,
+        Relay.to(database_url) as relay,
+        gateway(relay.url, one(up)) as first,
+        gateway(relay.url, one(up)) as second,
+    ):
+        limit = 20.5 * CALL_USD
+        user = await first.new_user(budget={"usd": limit, "period": "total"})
+        keys = [await first.new_key(user_id=user["id"]) for _ in range(2)]
+        await asyncio.sleep(0.3)
+        for gw, key in zip((first, second), keys, strict=True):
+            async with gw.get("/v1/models", key=key["key"]) as response:
+                assert response.status == 200, "its key is known before the books are slow"
+        relay.delay_s = delay_s
+        found = await asyncio.gather(*(ask((first, second)[n % 2], keys[n % 2]["key"], n) for n in range(200)))
+        served = sum(status == 200 for status, _ in found)
+        relay.delay_s = 0.0
+        assert {status for status, _ in found} <= {200, 429} and served == len(up.seen)
+        assert served <= 21, "overspent by less than one call"
+        await asyncio.sleep(1.5)  # what the books granted meanwhile comes back
+        for n in range(200, 225):
+            served += (await ask(first, keys[0]["key"], n))[0] == 200
+        assert 19 <= served <= 21
+
+
+async def test_the_rest_of_a_lease_is_not_stranded(database_url: str) -> None:
+    """A call asks for more than is left, and all that is left lies in this process: nobody else runs, so it is the last one."""
+    async with Upstream(answer) as up, gateway(database_url, one(up)) as gw:
+        key = await gw.new_key(budget={"usd": 1.5 * CALL_USD, "period": "day"})
+        assert (await ask(gw, key["key"], 1))[0] == 200
+        await gw.rows(1)
+        await asyncio.sleep(2.1)  # the books know what is held
+        assert [(await ask(gw, key["key"], n))[0] for n in (2, 3)] == [200, 429]
+
+
 async def test_replicas_share_a_budget(database_url: str) -> None:
     async with Upstream(answer) as up, gateway(database_url, one(up)) as first, gateway(database_url, one(up)) as second:
         limit = 30.5 * CALL_USD
