@@ -10,105 +10,28 @@ shared as one small value, merged by maximum, that every worker reads each secon
 
 import asyncio
 import logging
-import zlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
-from neuroroute.caching import forms
-from neuroroute.core import sse
+from neuroroute.caching.entry import Entry, pack, unpack
 from neuroroute.core.clock import unix_s
 from neuroroute.core.jsonbytes import dumps, loads
-from neuroroute.core.types import Usage
 from neuroroute.store.kv import KV, KVAway
 from neuroroute.store.kv_memory import ByteLRU
 
 _log = logging.getLogger("neuroroute.cache")
 
-OBJECT_BYTES: Final = 1400
-"""What an Entry costs beside its bytes: the object, its usage, its strings and numbers. Measured: 1.1 to 1.3 KB."""
-
-COMPRESS_FROM_BYTES: Final = 1024
-_COMPRESS_LEVEL: Final = 1  # zlib 1: 25 us per 10 KB, 6 costs four times that for a tenth less
 PREFIX: Final = "prefix:"
 """Begins a drop by the beginning of models' names (`gpt-`, `openai/`)."""
-_MAGIC: Final = b"NRC2"
 _MAX_SHARE: Final = 8  # one entry is at most an eighth of the map
 _WAITING_BYTES: Final = 16 << 20
+_WAITING_SHARE: Final = 8  # what waits for the shared store takes at most an eighth of the memory, and the map the rest
 _DROPS_KEY: Final = "drops"
 _MOST_DROPS: Final = 10_000  # moments that are remembered; beyond it the oldest are forgotten
 _DROPS_TTL_S: Final = 31 * 86_400
 _DROPS_EVERY_S: Final = 1.0
-
-
-@dataclass(slots=True)  # made once per call
-class Entry:
-    """
-    One kept answer. Never changed once it is kept.
-
-    body: the whole answer, or every byte of the stream, [DONE] included. usage_at: where in a stream the usage event begins that stands before
-    [DONE]; -1 = it has none. usage, cost_nanousd: what the call cost that fetched it, which is what a hit saves. latency_s: how long it took.
-    tags: what it may be dropped by (`model:`, `key:`, `user:`, `tag:`). origin: the upstream that gave it; another one now makes it void. why, similarity: of an answer to
-    the same question in other words.
-    """
-
-    body: bytes
-    content_type: str = "application/json"
-    status: int = 200
-    stream: bool = False
-    model: str = ""
-    provider: str = ""
-    finish_reason: str = ""
-    usage: Usage = field(default_factory=Usage)
-    cost_nanousd: int | None = None
-    latency_s: float = 0.0
-    tags: tuple[str, ...] = ()
-    made_at_s: float = field(default_factory=unix_s)  # Unix seconds
-    expires_at_s: float = 0.0  # Unix seconds; set by `keep`
-    usage_at: int = -1
-    origin: str = ""
-    why: str = ""
-    similarity: float | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.body) + len(self.origin) + OBJECT_BYTES + sum([60 + len(tag) for tag in self.tags])
-
-    def rest(self, after: int = 0, *, usage: bool = True) -> bytes:
-        """The stream from its byte `after` on; with its usage event or without."""
-        if usage or self.usage_at < 0:
-            return self.body[after:] if after else self.body
-        return self.body[after : self.usage_at] + sse.DONE
-
-    def in_form(self, *, stream: bool) -> "Entry | None":
-        """The same answer as a stream, or whole; None where it can not be told so."""
-        if self.stream == stream:
-            return self
-        if stream:
-            emitted = forms.emit(self.body)
-            if emitted is None:
-                return None
-            body, usage = emitted
-            usage = usage or forms.usage_event(body, forms.usage_json(self.usage))
-            at = len(body) - len(sse.DONE) if usage else -1
-            return replace(self, body=forms.with_usage(body, usage), stream=True, content_type="text/event-stream", usage_at=at)
-        whole = forms.assemble(self.body, forms.usage_json(self.usage))
-        return None if whole is None else replace(self, body=whole, stream=False, content_type="application/json", usage_at=-1)
-
-
-def streamed(body: bytes, usage: Usage, usage_event: bytes, from_byte: int) -> tuple[bytes, int]:
-    """
-    (the bytes to be kept of a stream in OpenAI's chunks, their `usage_at`).
-
-    usage_event: what the client was not given because it did not ask; one is made of `usage` where there is none. from_byte: before it there
-    is no usage event.
-    """
-    plain, own = forms.split_usage(body, from_byte)
-    event = own or usage_event or forms.usage_event(plain, forms.usage_json(usage))
-    if not event or not plain.endswith(sse.DONE):
-        return body, -1
-    return forms.with_usage(plain, event), len(plain) - len(sse.DONE)
 
 
 @dataclass(slots=True)
@@ -126,11 +49,12 @@ class Counts:
 
 class ResponseCache:
     """
-    max_bytes: of the map in this process. shared: the store behind it, None = none.
+    max_bytes: of this process's memory, for the map and what waits for the shared store. shared: the store behind it, None = none.
     """
 
     def __init__(self, max_bytes: int, shared: KV | None = None, *, prefix: str = "cache:") -> None:
-        self._near: ByteLRU[Entry] = ByteLRU(max_bytes)
+        self._waiting_most = min(_WAITING_BYTES, max_bytes // _WAITING_SHARE) if shared is not None else 0
+        self._near: ByteLRU[Entry] = ByteLRU(max_bytes - self._waiting_most)
         self._shared, self._prefix = shared, prefix
         self._waiting: deque[tuple[bytes, bytes, float]] = deque()
         self._waiting_bytes = 0
@@ -213,7 +137,7 @@ class ResponseCache:
             self.counts.misses += 1
             return None
         entry = None if data is None else unpack(data)
-        if entry is None or self._is_dropped(entry) or entry.expires_at_s <= unix_s():
+        if entry is None or self.is_dropped(entry) or entry.expires_at_s <= unix_s():
             self.counts.misses += 1
             return None
         self.counts.hits += 1
@@ -228,7 +152,7 @@ class ResponseCache:
         self._put(key, entry, ttl_s)
         if self._shared is not None:
             data = pack(entry)
-            if self._waiting_bytes + len(data) > _WAITING_BYTES:
+            if self._waiting and self._waiting_bytes + len(data) > self._waiting_most:
                 self.counts.unsent += 1
                 return
             self._waiting.append((key, data, ttl_s))
@@ -284,18 +208,20 @@ class ResponseCache:
         else:
             self._near.pop(key)
 
-    def _is_dropped(self, entry: Entry) -> bool:
+    def is_dropped(self, entry: Entry) -> bool:
+        """Whether it is older than the last drop of what it carries."""
         drops = self._drops
         if not drops:
             return False
-        if any(drops.get(tag, 0.0) >= entry.made_at_s for tag in (*entry.tags, "*")):
+        full_name = f"{entry.provider}/{entry.model}"
+        if any(drops.get(tag, 0.0) >= entry.made_at_s for tag in (*entry.tags, f"model:{full_name}", "*")):
             return True
-        names = (entry.model, f"{entry.provider}/{entry.model}")
+        names = (entry.model, full_name)
         begins = [(tag.removeprefix(PREFIX), at_s) for tag, at_s in drops.items() if at_s >= entry.made_at_s and tag.startswith(PREFIX)]
         return any(name.startswith(begin) for begin, _ in begins for name in names)
 
     def _sweep(self) -> int:
-        count = self._near.drop(self._is_dropped)
+        count = self._near.drop(self.is_dropped)
         self.counts.dropped += count
         return count
 
@@ -320,37 +246,6 @@ class ResponseCache:
                 await shared.set(self._prefix + _DROPS_KEY, dumps(self._drops), _DROPS_TTL_S)
         except KVAway:
             self.counts.away += 1
-
-
-def pack(entry: Entry) -> bytes:
-    """An entry as bytes: magic, one flag byte, length of the head, head (JSON), body; the body compressed where that makes it a tenth smaller."""
-    body, flag = entry.body, b"0"
-    if len(body) >= COMPRESS_FROM_BYTES:
-        small = zlib.compress(body, _COMPRESS_LEVEL)
-        if len(small) * 10 <= len(body) * 9:
-            body, flag = small, b"z"
-    head = _fields(entry)
-    del head["body"]
-    head["usage"] = asdict(entry.usage)
-    text = dumps(head)
-    return b"".join((_MAGIC, flag, len(text).to_bytes(4, "big"), text, body))
-
-
-def unpack(data: bytes) -> Entry | None:
-    """None if `data` is not what `pack` made: another version, or damage."""
-    if data[:4] != _MAGIC or len(data) < 9:
-        return None
-    at = 9 + int.from_bytes(data[5:9], "big")
-    try:
-        head = loads(data[9:at])
-        body = zlib.decompress(data[at:]) if data[4:5] == b"z" else data[at:]
-        return Entry(body=body, **{**head, "usage": Usage(**head["usage"]), "tags": tuple(head["tags"])})
-    except (ValueError, TypeError, KeyError, zlib.error):
-        return None
-
-
-def _fields(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in Entry.__slots__}
 
 
 def _moments(data: bytes | None) -> dict[str, float]:

@@ -7,7 +7,7 @@ The books are closed before the last bytes go out, so that no client can hold an
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from neuroroute.caching.responses import Entry
+from neuroroute.caching.entry import Entry
 from neuroroute.chain import cache, owned, replies, stored
 from neuroroute.chain.call import Call
 from neuroroute.chain.classify import classify

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuroroute.adapters.relay import asks_usage
+from neuroroute.caching.entry import Entry, streamed
 from neuroroute.caching.keys import FORM_FREE, cache_key, scope_of
 from neuroroute.caching.policy import OFF, Directive, Plan, Strategy
 from neuroroute.caching.policy import plan as cache_plan
-from neuroroute.caching.responses import Entry, streamed
 from neuroroute.chain import conversation
 from neuroroute.chain.call import Call
 from neuroroute.chain.dispatch import Streaming
@@ -248,4 +248,4 @@ def _keep(call: Call, entry: Entry, s: Services) -> None:
     if plan is not None and key is not None and plan.keeps(call.finish_reason, call.dialect):
         s.cache.keep(key, entry, plan.ttl_s)
         if call.semantic is not None:
-            s.semantic.keep(call, entry, plan.ttl_s)
+            s.semantic.keep(call, entry, plan.ttl_s, s)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from neuroroute.caching.entry import Entry
 from neuroroute.caching.policy import Plan as CachePlan
-from neuroroute.caching.responses import Entry
 from neuroroute.chain.flight import Flight
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import NeuroRouteError

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from neuroroute.caching.responses import Entry
+from neuroroute.caching.entry import Entry
 from neuroroute.core.errors import ClientGone, NeuroRouteError, Unavailable, UpstreamError
 from neuroroute.core.types import Target
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from neuroroute.caching.responses import pack, unpack
+from neuroroute.caching.entry import pack, unpack
 from neuroroute.chain.flight import Flight, Flights
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s

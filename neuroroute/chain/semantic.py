@@ -17,8 +17,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from neuroroute.caching import likeness
+from neuroroute.caching.entry import Entry
 from neuroroute.caching.keys import FORM_FREE
-from neuroroute.caching.responses import Entry
 from neuroroute.chain import cache
 from neuroroute.chain.call import Call, Steering
 from neuroroute.chain.classify import read as classified
@@ -133,10 +133,10 @@ class Semantic:
                 return _taken(call, entry, one, s)
         return None
 
-    def keep(self, call: Call, entry: Entry, ttl_s: float) -> None:
+    def keep(self, call: Call, entry: Entry, ttl_s: float, s: Services) -> None:
         """The call's answer was kept: from now on it is found by its question's meaning, too."""
         if call.semantic is not None:
-            spawn(self._put(call, call.semantic, entry, ttl_s), name="semantic answer")
+            spawn(self._put(call, call.semantic, entry, ttl_s, s), name="semantic answer")
 
     async def drop(self, tag: str | None) -> None:
         """As ResponseCache.drop. An outage leaves rows behind that find no answer any more."""
@@ -148,16 +148,18 @@ class Semantic:
     async def expire(self) -> int:
         return await self._answers.expire()
 
-    async def _put(self, call: Call, asked: Asked, entry: Entry, ttl_s: float) -> None:
+    async def _put(self, call: Call, asked: Asked, entry: Entry, ttl_s: float, s: Services) -> None:
         vector = await asked.vector
         assert call.cache_key is not None
         if vector is None:
             return
         try:
             await self._answers.put(
-                asked.scope, call.cache_key, vector, marks=asked.marks.pack(), request_id=call.request_id, tags=entry.tags,
-                expires_at=utcnow() + timedelta(seconds=ttl_s),
+                asked.scope, call.cache_key, vector, marks=asked.marks.pack(), request_id=call.request_id,
+                tags=(*entry.tags, f"model:{entry.provider}/{entry.model}"), expires_at=utcnow() + timedelta(seconds=ttl_s),
             )  # fmt: skip
+            if s.cache.is_dropped(entry):  # while its vector was on the way
+                await self._answers.forget(asked.scope, call.cache_key)
         except (DatabaseAway, DatabaseFault):
             self.failed += 1
 

@@ -220,7 +220,7 @@ async def test_what_is_dropped_is_not_found_any_more(database_url: str) -> None:
     async with Upstream(provides) as up, gateway(database_url, offer(up)) as gw:
         user = await gw.new_user()
         key = (await gw.new_key(user_id=user["id"]))["key"]
-        for query in ("?model=m", "?prefix=m", "", "?user_id=" + user["id"]):
+        for query in ("?model=m", "?model=p/m", "?prefix=m", "?prefix=p/", "", "?user_id=" + user["id"]):
             await ask(gw, "Why is the sky blue?", key=key)
             await kept(gw, 1)
             async with gw.ask("DELETE", "/admin/cache" + query) as response:
@@ -232,6 +232,8 @@ async def test_what_is_dropped_is_not_found_any_more(database_url: str) -> None:
             await kept(gw, 0)
         await ask(gw, "Why is the sky blue?", key=key)
         async with gw.ask("DELETE", "/admin/cache?prefix=other") as response:
+            assert (await response.json())["dropped"] == 0
+        async with gw.ask("DELETE", "/admin/cache?prefix=p/mm") as response:
             assert (await response.json())["dropped"] == 0
         await kept(gw, 1)
         async with gw.ask("PUT", f"/admin/users/{user['id']}", {"status": "disabled"}) as response:
