@@ -27,7 +27,7 @@ joins them in `chain`.
     classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data
                augment measure metrics many card chart | corpus, weights
     limits     may it go on: rate window concurrency queue | budget account | the common store: leases share book neighbours
-    caching    was it answered before: keys policy responses forms likeness
+    caching    was it answered before: keys policy entry responses forms likeness
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums usage_times spend budgets alerts responses objects
