@@ -18,6 +18,7 @@ from neuroroute.access.keys import digest_secret
 from neuroroute.access.snapshot import Kept, SnapshotFile
 from neuroroute.core.clock import monotonic_s, unix_s, utcnow
 from neuroroute.core.errors import NeuroRouteError, Unauthenticated, Unavailable
+from neuroroute.core.gate import Gate
 from neuroroute.core.ids import key_digest, salted, well_formed
 from neuroroute.core.tasks import Tasks, cancel, spawn
 from neuroroute.core.types import Principal
@@ -360,6 +361,7 @@ def _principals(access: Access) -> list[tuple[bytes, Principal]]:
             if budget is not None
         ),
         access.semantic_cache,
+        Gate.of(access.allowed_routes, access.allowed_ips),
     )
     if access.previous_digest is None or access.previous_until is None:
         return [(access.digest, now)]

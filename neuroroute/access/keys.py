@@ -64,6 +64,8 @@ async def create_key(
     tags: Mapping[str, str] | None = None,
     on_disconnect: str = "cancel",
     semantic_cache: bool | None = None,
+    allowed_routes: Iterable[str] | None = None,
+    allowed_ips: Iterable[str] | None = None,
     secret: str | None = None,
     actor: Actor = NOBODY,
 ) -> Made:
@@ -80,11 +82,26 @@ async def create_key(
             key = await ApiKeys(change).create(
                 user_id, name, digest=key_digest(shown, salt), display=key_display(shown), allowed_models=allowed_models,
                 limits=limits, budget=budget, expires_at=expires_at, tags=tags, on_disconnect=on_disconnect, semantic_cache=semantic_cache,
+                allowed_routes=allowed_routes, allowed_ips=allowed_ips,
             )  # fmt: skip
         except StillReferenced as error:
             raise NotFound(f"There is no user '{user_id}'.", param="user_id") from error
         await note(change, actor, "api_key.create", key.id, after=key_facts(key))
     return Made(key, shown)
+
+
+async def update_key(database: Database, before: ApiKey, after: ApiKey, *, actor: Actor = NOBODY) -> ApiKey:
+    """
+    A key with something of it changed.
+
+    Raises: BadRequest where it is revoked; NotFound; Conflict where somebody else changed it since `before` was read.
+    """
+    if before.status != "active":
+        raise BadRequest("This key is revoked; a revoked key stays as it was.", param="id")
+    async with database.transaction() as change:
+        changed = await ApiKeys(change).update(after, seen=before.updated_at)
+        await note(change, actor, "api_key.update", before.id, before=key_facts(before), after=key_facts(changed))
+    return changed
 
 
 async def rotate_key(database: Database, key_id: str, *, overlap: timedelta = timedelta(0), actor: Actor = NOBODY) -> Made:
@@ -145,6 +162,8 @@ def key_facts(key: ApiKey) -> dict[str, Any]:
         "display": key.display,
         "status": key.status,
         "allowed_models": None if key.allowed_models is None else list(key.allowed_models),
+        "allowed_routes": None if key.allowed_routes is None else list(key.allowed_routes),
+        "allowed_ips": None if key.allowed_ips is None else list(key.allowed_ips),
         "limits": limits_json(key.limits),
         "budget": budget_json(key.budget),
         "expires_at": key.expires_at,

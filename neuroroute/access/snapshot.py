@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from neuroroute.core import jsonbytes
+from neuroroute.core.gate import Gate
 from neuroroute.core.money import Budget, Period
 from neuroroute.core.types import Limits, Principal, Role
 
@@ -136,8 +137,13 @@ def _plain(principal: Principal) -> dict[str, Any]:
         "tags": dict(principal.tags),
         "on_disconnect": principal.on_disconnect,
         "semantic_cache": principal.semantic_cache,
+        "gate": None if principal.gate is None else [principal.gate.routes, _written(principal.gate)],
         "budgets": [[b.scope, b.subject, b.limit_nanousd, b.period.value, b.spent_policy] for b in principal.budgets],
     }
+
+
+def _written(gate: Gate) -> list[str] | None:
+    return None if gate.networks is None else [str(one) for one in gate.networks]
 
 
 def _limits(limits: Limits) -> list[int | None]:
@@ -150,5 +156,5 @@ def _principal(plain: dict[str, Any]) -> Principal:
         plain["key_id"], plain["user_id"], Role(plain["role"]), None if models is None else frozenset(models), Limits(*plain["limits"]),
         Limits(*plain["user_limits"]), plain["expires_at_s"], plain["tags"], plain.get("on_disconnect", "cancel"),
         tuple([Budget(scope, subject, limit, Period(period), policy) for scope, subject, limit, period, policy in plain.get("budgets", ())]),
-        plain.get("semantic_cache"),
+        plain.get("semantic_cache"), Gate.of(*(plain.get("gate") or (None, None))),
     )  # fmt: skip

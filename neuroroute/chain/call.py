@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Where the client's body comes from. Each is asked for at most once."""
+    """Where the client's body comes from, which is asked for at most once, in one of two ways."""
 
     async def read(self) -> bytes:
         """The whole body. Raises TooLarge, RequestTimeout, ClientGone."""
@@ -35,6 +35,10 @@ class Source(Protocol):
 
     def chunks(self) -> AsyncIterable[bytes]:
         """The body as it comes, for what is passed on without being read."""
+        ...
+
+    def address(self) -> str | None:
+        """The client's address; None where its connection has none."""
         ...
 
 

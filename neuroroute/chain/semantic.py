@@ -227,6 +227,9 @@ class _Nothing:
     def chunks(self) -> AsyncIterable[bytes]:
         raise InternalError("A call that is made here has no body to come.")
 
+    def address(self) -> None:
+        return None
+
 
 def _taken(call: Call, entry: Entry, near: Near, s: Services) -> Entry | None:
     """The call is answered with it; the next equal one finds it without a vector."""

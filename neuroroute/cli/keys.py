@@ -1,6 +1,7 @@
-"""`neuroroute keys`: make, list, rotate and revoke API keys without the API."""
+"""`neuroroute keys`: make, list, change, rotate and revoke API keys without the API."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -9,13 +10,31 @@ import typer
 from neuroroute.cli.out import Fault, load, show, show_one, with_database
 
 if TYPE_CHECKING:
+    from neuroroute.store.api_keys import ApiKey
+    from neuroroute.store.columns import Budget
     from neuroroute.store.postgres import Database
     from neuroroute.store.users import User
 
-app = typer.Typer(help="API keys: create, list, rotate, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API keys: create, list, change, rotate, revoke.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+UNSET: Final = {
+    "models": "allowed_models", "routes": "allowed_routes", "ips": "allowed_ips", "days": "expires_at", "limits": "limits", "budget": "budget",
+    "tags": "tags",
+}  # fmt: skip
 PERIODS: Final = ("day", "week", "month", "total")
 ON_DISCONNECT: Final = ("cancel", "finish", "detach")
+Models = Annotated[list[str] | None, typer.Option("--model", help="A model that it may use; may be given several times. Default: all.")]
+Routes = Annotated[
+    list[str] | None, typer.Option("--route", help="A path that it may use, as /v1/chat/completions or /v1/*; several times.")
+]
+Ips = Annotated[list[str] | None, typer.Option("--ip", help="An address or network that it may be used from; several times.")]
+Days = Annotated[float | None, typer.Option(min=0.0, help="Days until it expires; default: never.")]
+Rpm = Annotated[int | None, typer.Option(min=0, help="Its own limit; 0 = unlimited.")]
+Tpm = Annotated[int | None, typer.Option(min=0, help="Its own limit; 0 = unlimited.")]
+AtOnce = Annotated[int | None, typer.Option(min=0, help="Calls at once; 0 = unlimited.")]
+BudgetUsd = Annotated[float | None, typer.Option(min=0.0, help="What it may spend in each period.")]
+TagPairs = Annotated[list[str] | None, typer.Option("--tag", help="Kept with each of its calls, as team=search; several times.")]
+KeyId = Annotated[str, typer.Argument(help="Id of the key.")]
 COLUMNS = ("id", "name", "user_id", "display", "status", "expires_at", "last_used_at")
 
 
@@ -23,34 +42,28 @@ COLUMNS = ("id", "name", "user_id", "display", "status", "expires_at", "last_use
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     user: Annotated[str | None, typer.Option(help="Id or email of its user; default: the first admin.")] = None,
-    models: Annotated[
-        list[str] | None, typer.Option("--model", help="A model that it may use; may be given several times. Default: all.")
-    ] = None,
-    days: Annotated[float | None, typer.Option(min=0.0, help="Days until it expires; default: never.")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(min=0, help="Its own limit; 0 = unlimited.")] = None,
-    tokens_per_minute: Annotated[int | None, typer.Option(min=0, help="Its own limit; 0 = unlimited.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=0, help="Calls at once; 0 = unlimited.")] = None,
-    budget_usd: Annotated[float | None, typer.Option(min=0.0, help="What it may spend in each period.")] = None,
+    models: Models = None,
+    routes: Routes = None,
+    ips: Ips = None,
+    days: Days = None,
+    requests_per_minute: Rpm = None,
+    tokens_per_minute: Tpm = None,
+    concurrency: AtOnce = None,
+    budget_usd: BudgetUsd = None,
     budget_period: Annotated[str, typer.Option(help="day, week, month or total.")] = "month",
     when_spent: Annotated[str, typer.Option(help="refuse, or policy:NAME: auto goes on by that policy.")] = "refuse",
-    tags: Annotated[list[str] | None, typer.Option("--tag", help="Kept with each of its calls, as team=search; several times.")] = None,
+    tags: TagPairs = None,
     on_disconnect: Annotated[str, typer.Option(help="What a cut line does to its streams: cancel, finish or detach.")] = "cancel",
     json: Json = False,
 ) -> None:
     """Make a key. It is printed once and never stored."""
     from neuroroute.core.clock import utcnow
     from neuroroute.core.types import Limits
-    from neuroroute.store.columns import Budget
 
-    if budget_period not in PERIODS:
-        raise Fault(f"--budget-period is one of {', '.join(PERIODS)}.")
-    if when_spent != "refuse" and not re.fullmatch(r"policy:\S+", when_spent):
-        raise Fault("--when-spent is refuse or policy:NAME.")
-    if on_disconnect not in ON_DISCONNECT:
-        raise Fault(f"--on-disconnect is one of {', '.join(ON_DISCONNECT)}.")
-    pairs = [tag.partition("=") for tag in tags or ()]
-    if not all(name and equals for name, equals, _ in pairs):
-        raise Fault("--tag is written name=value.")
+    budget = _budget(budget_usd, budget_period, when_spent)
+    told = _tags(tags)
+    _known(on_disconnect)
+    allowed_routes, allowed_ips = _gate(routes, ips)
 
     async def work(database: "Database") -> dict[str, Any]:
         from neuroroute.access.keys import create_key, key_facts
@@ -61,10 +74,12 @@ def create(
             owner.id,
             name,
             allowed_models=models or None,
+            allowed_routes=allowed_routes,
+            allowed_ips=allowed_ips,
             limits=Limits(requests_per_minute, tokens_per_minute, concurrency),
-            budget=None if budget_usd is None else Budget(budget_usd, budget_period, when_spent),
+            budget=budget,
             expires_at=None if days is None else utcnow() + timedelta(days=days),
-            tags={name: value for name, _, value in pairs},
+            tags=told,
             on_disconnect=on_disconnect,
         )
         return {**key_facts(made.key), "key": made.secret}
@@ -98,8 +113,107 @@ def _list(
 
 
 @app.command()
+def update(
+    key_id: KeyId,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    models: Models = None,
+    routes: Routes = None,
+    ips: Ips = None,
+    days: Days = None,
+    requests_per_minute: Rpm = None,
+    tokens_per_minute: Tpm = None,
+    concurrency: AtOnce = None,
+    budget_usd: BudgetUsd = None,
+    budget_period: Annotated[str | None, typer.Option(help="day, week, month or total.")] = None,
+    when_spent: Annotated[str | None, typer.Option(help="refuse, or policy:NAME.")] = None,
+    tags: TagPairs = None,
+    on_disconnect: Annotated[str | None, typer.Option(help="cancel, finish or detach.")] = None,
+    unset: Annotated[list[str] | None, typer.Option(help="A bound to take away: models, routes, ips, days, limits, budget, tags.")] = None,
+    json: Json = False,
+) -> None:
+    """Change a key; what is not given stays. Lists are replaced whole."""
+    from neuroroute.core.clock import utcnow
+    from neuroroute.core.types import Limits
+
+    _known(on_disconnect)
+    if wrong := set(unset or ()) - set(UNSET):
+        raise Fault(f"--unset is one of {', '.join(UNSET)}, not {min(wrong)!r}.")
+    gone: dict[str, Any] = {UNSET[one]: Limits() if one == "limits" else {} if one == "tags" else None for one in unset or ()}
+    allowed_routes, allowed_ips = _gate(routes, ips)
+    given = {
+        "name": name, "allowed_models": tuple(models) if models else None, "allowed_routes": allowed_routes, "allowed_ips": allowed_ips,
+        "expires_at": None if days is None else utcnow() + timedelta(days=days), "tags": _tags(tags) or None, "on_disconnect": on_disconnect,
+    }  # fmt: skip
+    limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "concurrency": concurrency}
+
+    async def work(database: "Database") -> dict[str, Any]:
+        from neuroroute.access.keys import key_facts, update_key
+
+        before = await _there(database, key_id)
+        after = replace(before, **{**gone, **_said(given)})
+        after = replace(after, limits=replace(after.limits, **_said(limits)))
+        if (budget_usd, budget_period, when_spent) != (None, None, None):
+            after = replace(after, budget=_changed_budget(after.budget, budget_usd, budget_period, when_spent))
+        return key_facts(await update_key(database, before, after))
+
+    show_one(with_database(load(), work), as_json=json)
+
+
+def _said(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _changed_budget(before: "Budget | None", usd: float | None, period: str | None, when_spent: str | None) -> "Budget | None":
+    if usd is None and before is None:
+        raise Fault("--budget-usd is expected: this key has no budget yet.")
+    usd = usd if usd is not None or before is None else before.usd
+    return _budget(usd, period or (before.period if before else "month"), when_spent or (before.when_spent if before else "refuse"))
+
+
+def _budget(usd: float | None, period: str, when_spent: str) -> "Budget | None":
+    from neuroroute.store.columns import Budget
+
+    if period not in PERIODS:
+        raise Fault(f"--budget-period is one of {', '.join(PERIODS)}.")
+    if when_spent != "refuse" and not re.fullmatch(r"policy:\S+", when_spent):
+        raise Fault("--when-spent is refuse or policy:NAME.")
+    return None if usd is None else Budget(usd, period, when_spent)
+
+
+def _tags(tags: list[str] | None) -> dict[str, str]:
+    pairs = [tag.partition("=") for tag in tags or ()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise Fault("--tag is written name=value.")
+    return {name: value for name, _, value in pairs}
+
+
+def _known(on_disconnect: str | None) -> None:
+    if on_disconnect is not None and on_disconnect not in ON_DISCONNECT:
+        raise Fault(f"--on-disconnect is one of {', '.join(ON_DISCONNECT)}.")
+
+
+def _gate(routes: list[str] | None, ips: list[str] | None) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    from neuroroute.core.gate import network, route, written
+
+    try:
+        named = tuple(map(route, routes)) if routes else None
+        return named, tuple(written(network(ip)) for ip in ips) if ips else None
+    except ValueError as fault:
+        raise Fault(f"{fault}.") from fault
+
+
+async def _there(database: "Database", key_id: str) -> "ApiKey":
+    from neuroroute.store.api_keys import ApiKeys
+
+    found = await ApiKeys(database).get(key_id)
+    if found is None:
+        raise Fault(f"There is no API key {key_id!r}; neuroroute keys list shows those that there are.")
+    return found
+
+
+@app.command()
 def rotate(
-    key_id: Annotated[str, typer.Argument(help="Id of the key.")],
+    key_id: KeyId,
     overlap_h: Annotated[float, typer.Option("--overlap-hours", min=0.0, help="Hours that the old one still works.")] = 24.0,
     json: Json = False,
 ) -> None:
@@ -115,7 +229,7 @@ def rotate(
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key.")], json: Json = False) -> None:
+def revoke(key_id: KeyId, json: Json = False) -> None:
     """End a key for good. Running gateways refuse it within a second."""
 
     async def work(database: "Database") -> dict[str, Any]:

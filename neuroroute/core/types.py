@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from neuroroute.core.gate import Gate
 from neuroroute.core.money import Budget
 
 LABELS = (
@@ -197,6 +198,7 @@ class Principal:
     on_disconnect: str = "cancel"  # what a cut line does to a stream: cancel, finish, detach
     budgets: tuple[Budget, ...] = ()  # the key's own, the user's
     semantic_cache: bool | None = None  # None: as its policy or the configuration says
+    gate: Gate | None = None  # None: may be used everywhere and from everywhere
 
 
 @dataclass(slots=True)

@@ -15,24 +15,24 @@ from neuroroute.store.postgres import Queries, Row
 INSERT: Final = """
 INSERT INTO api_keys (
     id, user_id, name, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, created_at, updated_at, digest, display,
-    semantic_cache
+    semantic_cache, allowed_routes, allowed_ips
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, $15, $16)
 """
 GET: Final = """
 SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, semantic_cache,
-    last_used_at, created_at, updated_at
+    last_used_at, created_at, updated_at, allowed_routes, allowed_ips
 FROM api_keys WHERE id = $1
 """
 LIST: Final = """
 SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, semantic_cache,
-    last_used_at, created_at, updated_at
+    last_used_at, created_at, updated_at, allowed_routes, allowed_ips
 FROM api_keys /*where*/ ORDER BY created_at DESC, id DESC
 """
 EACH: Final = "SELECT 1 FROM api_keys /*where*/"
 UPDATE: Final = """
 UPDATE api_keys SET user_id = $2, name = $3, allowed_models = $4, limits = $5, budget = $6, expires_at = $7, tags = $8, status = $9,
-    on_disconnect = $10, updated_at = $11, semantic_cache = $13
+    on_disconnect = $10, updated_at = $11, semantic_cache = $13, allowed_routes = $14, allowed_ips = $15
 WHERE id = $1 AND ($12::timestamptz IS NULL OR updated_at = $12)
 """
 REVOKE: Final = """
@@ -52,7 +52,7 @@ UPDATE api_keys SET last_used_at = $2 WHERE id = ANY($1) AND (last_used_at IS NU
 HAS_DIGEST: Final = "SELECT EXISTS (SELECT FROM api_keys WHERE digest = $1 OR previous_digest = $1)"
 _ACCESS: Final = """
 SELECT k.id AS key_id, k.user_id, k.digest, k.previous_digest, k.previous_until, k.allowed_models, k.limits, k.budget, k.expires_at, k.tags,
-    k.on_disconnect, k.semantic_cache, u.role, u.limits AS user_limits, u.budget AS user_budget
+    k.on_disconnect, k.semantic_cache, k.allowed_routes, k.allowed_ips, u.role, u.limits AS user_limits, u.budget AS user_budget
 FROM api_keys k JOIN users u ON u.id = k.user_id
 WHERE k.status = 'active' AND u.status = 'active'
 """
@@ -82,6 +82,8 @@ class ApiKey:
     last_used_at: datetime | None = None
     previous_until: datetime | None = None
     semantic_cache: bool | None = None  # None = as configured
+    allowed_routes: tuple[str, ...] | None = None  # as core.gate reads them; None = all
+    allowed_ips: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class Access:
     tags: Mapping[str, str]
     on_disconnect: str
     semantic_cache: bool | None = None
+    allowed_routes: tuple[str, ...] | None = None
+    allowed_ips: tuple[str, ...] | None = None
 
 
 class ApiKeys:
@@ -125,14 +129,17 @@ class ApiKeys:
         tags: Mapping[str, str] | None = None,
         on_disconnect: str = "cancel",
         semantic_cache: bool | None = None,
+        allowed_routes: Iterable[str] | None = None,
+        allowed_ips: Iterable[str] | None = None,
     ) -> ApiKey:
         """Raises: StillReferenced where there is no such user; Duplicate where the key is taken."""
         now = utcnow()
         key = ApiKey(
-            new_id("key"), user_id, name, display, "active", now, now, None if allowed_models is None else tuple(allowed_models),
-            limits or Limits(), budget, expires_at, dict(tags or {}), on_disconnect, semantic_cache=semantic_cache,
+            new_id("key"), user_id, name, display, "active", now, now, _tuple(allowed_models), limits or Limits(), budget, expires_at,
+            dict(tags or {}), on_disconnect, semantic_cache=semantic_cache, allowed_routes=_tuple(allowed_routes),
+            allowed_ips=_tuple(allowed_ips),
         )  # fmt: skip
-        await self._database.execute(INSERT, *_values(key), now, digest, display, key.semantic_cache)
+        await self._database.execute(INSERT, *_values(key), now, digest, display, key.semantic_cache, key.allowed_routes, key.allowed_ips)
         return key
 
     async def get(self, key_id: str) -> ApiKey | None:
@@ -166,7 +173,7 @@ class ApiKeys:
         Raises: NotFound, StillReferenced; Conflict where it was changed since `seen`.
         """
         now = utcnow()
-        if not await self._database.execute(UPDATE, *_values(key), now, seen, key.semantic_cache):
+        if not await self._database.execute(UPDATE, *_values(key), now, seen, key.semantic_cache, key.allowed_routes, key.allowed_ips):
             if seen is not None and await self.get(key.id) is not None:
                 raise Conflict("Somebody else changed this key just now: read it again.")
             raise _unknown(key.id)
@@ -220,6 +227,10 @@ def _unknown(key_id: str) -> NotFound:
     return NotFound(f"There is no active API key '{key_id}'.")
 
 
+def _tuple(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if texts is None else tuple(texts)
+
+
 def _values(key: ApiKey) -> tuple[object, ...]:
     models = None if key.allowed_models is None else list(key.allowed_models)
     return (
@@ -229,12 +240,11 @@ def _values(key: ApiKey) -> tuple[object, ...]:
 
 
 def _of(row: Row) -> ApiKey:
-    models: list[Any] | None = row["allowed_models"]
     return ApiKey(
         row["id"], row["user_id"], row["name"], row["display"], row["status"], row["created_at"], row["updated_at"],
-        None if models is None else tuple(models), limits_of(row["limits"]), budget_of(row["budget"]), row["expires_at"], row["tags"],
-        row["on_disconnect"],
-        row["last_used_at"], row["previous_until"], row["semantic_cache"],
+        _tuple(row["allowed_models"]), limits_of(row["limits"]), budget_of(row["budget"]), row["expires_at"], row["tags"],
+        row["on_disconnect"], row["last_used_at"], row["previous_until"], row["semantic_cache"], _tuple(row["allowed_routes"]),
+        _tuple(row["allowed_ips"]),
     )  # fmt: skip
 
 
@@ -244,5 +254,5 @@ def _access(row: Row) -> Access:
         row["key_id"], row["user_id"], Role(row["role"]), row["digest"], row["previous_digest"], row["previous_until"],
         None if models is None else frozenset(models), limits_of(row["limits"]), limits_of(row["user_limits"]),
         budget_of(row["budget"]), budget_of(row["user_budget"]), row["expires_at"], row["tags"], row["on_disconnect"],
-        row["semantic_cache"],
+        row["semantic_cache"], _tuple(row["allowed_routes"]), _tuple(row["allowed_ips"]),
     )  # fmt: skip

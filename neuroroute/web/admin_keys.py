@@ -5,6 +5,7 @@ Admins manage all keys, viewers see them, users see and manage their own. Nobody
 makes or rotates is never wider, and limits are not had anew by another key.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from neuroroute.access import keys
 from neuroroute.access.keys import key_facts
 from neuroroute.core.clock import utcnow
 from neuroroute.core.errors import BadRequest, Forbidden, NotFound
+from neuroroute.core.gate import beyond_ips, beyond_routes
 from neuroroute.core.money import Budget
 from neuroroute.core.types import Limits, Principal, Role
 from neuroroute.limits.budget import began
@@ -25,6 +27,8 @@ from neuroroute.web.bodies import answer, listed, one_of, paging, plain, read_bo
 from neuroroute.web.identity import actor, caller
 from neuroroute.web.schemas import KeyCreate, KeyRotate, KeyUpdate
 from neuroroute.web.state import DATABASE, SERVICES
+
+_Beyond = Callable[[Iterable[str], Iterable[str]], str | None]
 
 
 def shown(key: ApiKey) -> dict[str, Any]:
@@ -71,7 +75,7 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
             raise BadRequest(f"There is no user '{user_id}'.", param="user_id")
         limits = body.limits.limits() if body.limits is not None else Limits()
         budget = body.budget.budget() if body.budget is not None else None
-        models = body.allowed_models
+        models, routes, ips = body.allowed_models, body.allowed_routes, body.allowed_ips
     else:
         own = await _own(request, principal)
         if body.user_id not in (None, principal.user_id):
@@ -80,7 +84,10 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
             raise Forbidden("Limits and budgets are set by admins.", param="limits" if body.limits is not None else "budget")
         if own.limits != Limits() or own.budget is not None:
             raise Forbidden("The key that you call with has limits of its own, so it makes no further keys: ask an admin.")
-        user_id, limits, budget, models = own.user_id, own.limits, own.budget, _narrowed(body.allowed_models, own)
+        user_id, limits, budget = own.user_id, own.limits, own.budget
+        models = _narrowed("allowed_models", body.allowed_models, own.allowed_models, _beyond_models)
+        routes = _narrowed("allowed_routes", body.allowed_routes, own.allowed_routes, beyond_routes)
+        ips = _narrowed("allowed_ips", body.allowed_ips, own.allowed_ips, beyond_ips)
         expires_at = min((moment for moment in (body.expires_at, own.expires_at) if moment is not None), default=None)
     if expires_at is not None and expires_at <= utcnow():
         raise BadRequest("expires_at: must lie in the future", param="expires_at")
@@ -89,6 +96,8 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
         user_id,
         body.name,
         allowed_models=models,
+        allowed_routes=routes,
+        allowed_ips=ips,
         limits=limits,
         budget=budget,
         expires_at=expires_at,
@@ -111,12 +120,12 @@ async def updated(request: web.Request, principal: Principal, key: ApiKey, body:
     sent = body.model_fields_set
     if principal.role is not Role.ADMIN and sent - {"name", "tags"}:
         raise Forbidden("Users change the name and the tags of their keys; the rest is set by admins.", param=min(sent - {"name", "tags"}))
-    if key.status != "active":
-        raise BadRequest("This key is revoked; a revoked key stays as it was.", param="id")
     changed = replace(
         key,
         name=body.name if body.name is not None else key.name,
         allowed_models=_tuple(body.allowed_models) if "allowed_models" in sent else key.allowed_models,
+        allowed_routes=_tuple(body.allowed_routes) if "allowed_routes" in sent else key.allowed_routes,
+        allowed_ips=_tuple(body.allowed_ips) if "allowed_ips" in sent else key.allowed_ips,
         limits=(body.limits.limits() if body.limits is not None else Limits()) if "limits" in sent else key.limits,
         budget=(body.budget.budget() if body.budget is not None else None) if "budget" in sent else key.budget,
         expires_at=body.expires_at if "expires_at" in sent else key.expires_at,
@@ -124,10 +133,7 @@ async def updated(request: web.Request, principal: Principal, key: ApiKey, body:
         on_disconnect=body.on_disconnect or key.on_disconnect,
         semantic_cache=body.semantic_cache if "semantic_cache" in sent else key.semantic_cache,
     )
-    async with request.app[DATABASE].transaction() as change:
-        changed = await ApiKeys(change).update(changed, seen=key.updated_at)
-        await keys.note(change, actor(request, principal), "api_key.update", key.id, before=key_facts(key), after=key_facts(changed))
-    return changed
+    return await keys.update_key(request.app[DATABASE], key, changed, actor=actor(request, principal))
 
 
 async def rotate_key(request: web.Request) -> web.Response:
@@ -188,18 +194,23 @@ async def _own(request: web.Request, principal: Principal) -> ApiKey:
 
 
 def _bounded(key: ApiKey) -> bool:
-    return key.allowed_models is not None or key.limits != Limits() or key.budget is not None or key.expires_at is not None
+    narrow = (key.allowed_models, key.allowed_routes, key.allowed_ips, key.budget, key.expires_at)
+    return key.limits != Limits() or any(one is not None for one in narrow)
 
 
-def _narrowed(wanted: list[str] | None, own: ApiKey) -> list[str] | None:
-    """The models of a new key: what is asked for, within what the caller's key may use."""
-    if own.allowed_models is None:
+def _narrowed(name: str, wanted: list[str] | None, own: tuple[str, ...] | None, beyond: _Beyond) -> list[str] | None:
+    """What a new key may use: what is asked for, within what the caller's key may use. `beyond` gives the first that is not."""
+    if own is None:
         return wanted
     if wanted is None:
-        return list(own.allowed_models)
-    if beyond := set(wanted) - set(own.allowed_models):
-        raise Forbidden(f"The key that you call with may not use {min(beyond)!r} itself.", param="allowed_models")
+        return list(own)
+    if (wider := beyond(wanted, own)) is not None:
+        raise Forbidden(f"The key that you call with may not use {wider!r} itself.", param=name)
     return wanted
+
+
+def _beyond_models(wanted: Iterable[str], own: Iterable[str]) -> str | None:
+    return min(set(wanted) - set(own), default=None)
 
 
 def _tuple(names: list[str] | None) -> tuple[str, ...] | None:

@@ -23,6 +23,7 @@ from neuroroute.web.state import DATABASE, SERVICES
 
 _REFUSED = (BadRequest, Forbidden, Conflict, NotFound)
 """What the person at the form can mend: told above the form."""
+_LISTS = ("allowed_models", "allowed_routes", "allowed_ips")
 
 
 @page
@@ -90,8 +91,9 @@ def _key_fields(fields: Mapping[str, str]) -> dict[str, Any]:
     for name in ("user_id", "expires_at", "on_disconnect"):
         if (value := chosen(fields, name)) is not None:
             body[name] = value
-    if (models := chosen(fields, "allowed_models")) is not None:
-        body["allowed_models"] = [name.strip() for name in models.replace("\n", ",").split(",") if name.strip()]
+    for name in _LISTS:
+        if (listed := chosen(fields, name)) is not None:
+            body[name] = [one.strip() for one in listed.replace("\n", ",").split(",") if one.strip()]
     limits = {name: chosen(fields, name) for name in ("requests_per_minute", "tokens_per_minute", "concurrency")}
     if any(limits.values()):
         body["limits"] = {name: value for name, value in limits.items() if value is not None}
@@ -120,12 +122,12 @@ async def rotate_key(request: web.Request, found: Visitor) -> web.StreamResponse
 
 @page
 async def change_key(request: web.Request, found: Visitor) -> web.StreamResponse:
-    """POST /dashboard/keys/{id}: other limits, another budget."""
+    """POST /dashboard/keys/{id}: other limits, another budget, other models, paths and addresses."""
     fields = await session.form(request, found.csrf)
     _admin(found)
     key = await admin_keys.found(request, found.principal)
     given = _key_fields(fields)
-    body = {"limits": given.get("limits"), "budget": given.get("budget")}
+    body = {name: given.get(name) for name in ("limits", "budget", *(name for name in _LISTS if name in fields))}
     try:
         await admin_keys.updated(request, found.principal, key, validated(KeyUpdate, body))
     except _REFUSED as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from neuroroute.access.keys import Actor
-from neuroroute.chain.auth import identify
+from neuroroute.chain.auth import identify, pass_gate
 from neuroroute.chain.rate_limit import refusal
 from neuroroute.core.errors import Forbidden
 from neuroroute.core.types import Principal, Role
@@ -24,10 +24,17 @@ def bearer(headers: Mapping[str, str]) -> str:
 
 
 async def caller(request: web.Request, group: str | None = None) -> Principal:
-    """Who asks. `group`: the endpoint group whose limits count. Raises Unauthenticated, Unavailable, RateLimited."""
-    principal = await identify(bearer(request.headers), request.app[SERVICES].keyring)
+    """Who asks. `group`: the endpoint group whose limits count. Raises Unauthenticated, Unavailable, RateLimited, Forbidden."""
+    principal = at_gate(request, await identify(bearer(request.headers), request.app[SERVICES].keyring))
     if group is not None:
         await admit(request, principal, group)
+    return principal
+
+
+def at_gate(request: web.Request, principal: Principal) -> Principal:
+    """Who asks, if their key may be used here and from where they are. Raises Forbidden."""
+    if principal.gate is not None:
+        pass_gate(principal.gate, request.path, lambda: address(request))
     return principal
 
 

@@ -1,9 +1,8 @@
 """Where a request comes from: the peer of the connection, or whom the proxies of TRUSTED_PROXIES say they speak for."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
-
 from aiohttp import web
 
+from neuroroute.core.addresses import parsed
 from neuroroute.web.state import SERVICES
 
 
@@ -18,7 +17,7 @@ def address(request: web.Request) -> str | None:
         return peer
     names = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
     while _trusted(request, peer):
-        said = _parsed(names.pop().strip()) if names else None
+        said = parsed(names.pop().strip()) if names else None
         if said is None:
             break
         peer = str(said)
@@ -31,18 +30,5 @@ def speaks_for_others(request: web.Request) -> bool:
 
 
 def _trusted(request: web.Request, peer: str) -> bool:
-    known = _parsed(peer)
+    known = parsed(peer)
     return known is not None and any(known in network for network in request.app[SERVICES].settings.trusted_proxies)
-
-
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1]:80"""
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        found = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from neuroroute.chain.call import Call
+from neuroroute.chain.call import Call, Source
 from neuroroute.chain.classify import read
 from neuroroute.chain.life import live
 from neuroroute.core import jsonbytes
@@ -17,7 +17,7 @@ from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest
 from neuroroute.core.types import Dialect
 from neuroroute.web.inference import opened
-from neuroroute.web.sink import HttpSink, HttpSource
+from neuroroute.web.sink import HttpSink
 from neuroroute.web.state import LIFECYCLE, SERVICES
 
 _OWN: Final = frozenset({"prompt", "model_id", "policy", "system", "cache"})
@@ -44,7 +44,7 @@ async def prompt(request: web.Request) -> web.Response:
 class _PromptSource:
     """The body of /prompt, read as the chat body that it means."""
 
-    def __init__(self, body: HttpSource | Any) -> None:
+    def __init__(self, body: Source) -> None:
         self._body = body
 
     async def read(self) -> bytes:
@@ -52,6 +52,9 @@ class _PromptSource:
 
     def chunks(self) -> AsyncIterable[bytes]:
         return _nothing()
+
+    def address(self) -> str | None:
+        return self._body.address()
 
 
 async def _nothing() -> AsyncIterator[bytes]:

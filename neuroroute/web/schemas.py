@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from neuroroute.core.gate import network, route, written
 from neuroroute.core.types import Limits, Role
 from neuroroute.store.columns import Budget
 
@@ -26,6 +27,8 @@ Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_print
 Email = Annotated[str, Field(max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$")]
 Moment = Annotated[datetime, AfterValidator(_aware)]
 ModelNames = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=500)]
+Routes = Annotated[list[Annotated[str, AfterValidator(route)]], Field(min_length=1, max_length=100)]
+Networks = Annotated[list[Annotated[str, AfterValidator(lambda text: written(network(text)))]], Field(min_length=1, max_length=200)]
 Tags = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=256)]], Field(max_length=16)]
 
 
@@ -79,7 +82,8 @@ OnDisconnect = Literal["cancel", "finish", "detach"]
 
 class KeyCreate(_Body):
     """
-    user_id: whose key it is; default: the caller's own. allowed_models: null = all; names, `provider/*` and `auto` names.
+    user_id: whose key it is; default: the caller's own. allowed_models: null = all; names, `provider/*` and `auto` names. allowed_routes: paths as
+    `/v1/chat/completions`, or with `*` at the end all that begin so; allowed_ips: addresses and networks of clients; null = all.
 
     on_disconnect: what a cut line does to a stream: `cancel` stops the provider; `finish` lets it end, for the cache and the books; `detach` also keeps
     the stream to come back to, as `neuroroute.resumable` does for one call. semantic_cache: whether answers to like questions serve; null = as configured.
@@ -88,6 +92,8 @@ class KeyCreate(_Body):
     name: Name
     user_id: Annotated[str, Field(max_length=64)] | None = None
     allowed_models: ModelNames | None = None
+    allowed_routes: Routes | None = None
+    allowed_ips: Networks | None = None
     limits: LimitsBody | None = None
     budget: BudgetBody | None = None
     expires_at: Moment | None = None
@@ -101,6 +107,8 @@ class KeyUpdate(_Body):
 
     name: Name | None = None
     allowed_models: ModelNames | None = None
+    allowed_routes: Routes | None = None
+    allowed_ips: Networks | None = None
     limits: LimitsBody | None = None
     budget: BudgetBody | None = None
     expires_at: Moment | None = None

@@ -24,7 +24,7 @@ from neuroroute.core.errors import BadRequest, Forbidden, Unauthenticated
 from neuroroute.core.types import Principal
 from neuroroute.limits.rate import Check
 from neuroroute.store.sessions import Sessions
-from neuroroute.web.identity import admit, bearer, caller
+from neuroroute.web.identity import admit, at_gate, bearer, caller
 from neuroroute.web.peers import address, speaks_for_others
 from neuroroute.web.sink import HttpSource
 from neuroroute.web.state import DATABASE, SERVICES
@@ -53,7 +53,7 @@ class Visitor:
 
 
 async def visitor(request: web.Request) -> Visitor | None:
-    """Who is signed in; None for nobody, or where the key of the session is no longer good. Raises Unavailable."""
+    """Who is signed in; None for nobody, or where the key of the session is no longer good. Raises Unavailable, Forbidden."""
     token = request.cookies.get(COOKIE, "")
     if len(token) != _TOKEN_CHARS:
         return None
@@ -62,10 +62,11 @@ async def visitor(request: web.Request) -> Visitor | None:
     if session is None:
         return None
     try:
-        return Visitor(await request.app[SERVICES].keyring.of_digest(session.key_digest), token)
+        principal = await request.app[SERVICES].keyring.of_digest(session.key_digest)
     except Unauthenticated:
         await sessions.delete(token)
         return None
+    return Visitor(at_gate(request, principal), token)
 
 
 async def reader(request: web.Request) -> Principal:
@@ -97,7 +98,7 @@ async def sign_in(request: web.Request, key: str) -> str:
     verdict = s.limiter.try_admit(checks) or await s.limiter.admit(checks)
     if not verdict.admitted:
         raise refusal(verdict)
-    principal = await identify(key, s.keyring)
+    principal = at_gate(request, await identify(key, s.keyring))
     token = new_form_token()
     digest = await s.keyring.digest(key)
     async with database.transaction() as change:

@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, ClientGone, SlowBody, TooLarge
+from neuroroute.web.peers import address
 from neuroroute.web.server import EdgeHandler
 from neuroroute.web.whole import MOST_BYTES, Whole
 
@@ -77,6 +78,10 @@ class HttpSource:
             if seen > self._max_bytes:
                 raise self._too_large()
             yield chunk
+
+    def address(self) -> str | None:
+        assert isinstance(self._request, web.Request)
+        return address(self._request)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"The body of your request is larger than the {self._max_bytes} bytes that this gateway accepts.")

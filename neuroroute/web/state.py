@@ -11,14 +11,14 @@ from neuroroute.chain.versions import Versions
 from neuroroute.store.postgres import Database
 from neuroroute.telemetry.watch import Watch
 from neuroroute.web.lifecycle import Lifecycle
-from neuroroute.web.sink import KeepAlive
 
 if TYPE_CHECKING:
     from neuroroute.store.kv_cluster import RedisStore
+    from neuroroute.web.sink import KeepAlive
 
 SERVICES: Final = web.AppKey("services", Services)
 LIFECYCLE: Final = web.AppKey("lifecycle", Lifecycle)
-KEEP_ALIVE: Final = web.AppKey("keep_alive", KeepAlive)
+KEEP_ALIVE: Final["web.AppKey[KeepAlive]"] = web.AppKey("keep_alive")
 DATABASE: Final = web.AppKey("database", Database)
 REDIS: Final["web.AppKey[RedisStore | None]"] = web.AppKey("redis")  # None: cache and limits live in the process
 WATCH: Final = web.AppKey("watch", Watch)

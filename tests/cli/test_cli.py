@@ -69,6 +69,36 @@ def test_a_key_is_made_with_all_that_it_may_have(shell):
     assert len(shell.json("keys", "list")) == 1
 
 
+def test_a_key_changes_and_what_is_not_given_stays(shell):
+    shell.run("users", "create", "Ada", "--role", "admin")
+    made = shell.json(
+        "keys", "create", "ci", "--route", "/v1/*", "--ip", "10.0.0.7/8", "--ip", "::1", "--tag", "team=a", "--budget-usd", "2"
+    )
+    assert (made["allowed_routes"], made["allowed_ips"]) == (["/v1/*"], ["10.0.0.0/8", "::1"])
+    changed = shell.json(
+        "keys", "update", made["id"], "--name", "cd", "--route", "/prompt", "--concurrency", "3", "--budget-period", "week"
+    )
+    assert (changed["name"], changed["allowed_routes"], changed["allowed_ips"]) == ("cd", ["/prompt"], ["10.0.0.0/8", "::1"])
+    assert (changed["limits"], changed["tags"]) == ({"concurrency": 3}, {"team": "a"})
+    assert changed["budget"] == {"usd": 2.0, "period": "week"}
+    bare = ("routes", "ips", "limits", "budget", "tags")
+    changed = shell.json("keys", "update", made["id"], *(word for one in bare for word in ("--unset", one)))
+    assert [changed[name] for name in ("allowed_routes", "allowed_ips", "budget")] == [None] * 3 and (
+        changed["limits"],
+        changed["tags"],
+    ) == ({}, {})
+    for arguments, said in (
+        (["--ip", "10.0.0.0/99"], "is not an address"),
+        (["--route", "v1"], "is not a path"),
+        (["--unset", "name"], "--unset is one of"),
+        (["--budget-period", "week"], "--budget-usd is expected"),
+    ):
+        assert said in shell.run("keys", "update", made["id"], *arguments, status=2), arguments
+    assert "There is no API key 'key_none'" in shell.run("keys", "update", "key_none", status=2)
+    shell.run("keys", "revoke", made["id"])
+    assert "a revoked key stays" in shell.run("keys", "update", made["id"], "--name", "x", status=2)
+
+
 def test_users_change_and_the_last_admin_stays(shell):
     admin = shell.json("users", "create", "Ada", "--role", "admin")
     other = shell.json("users", "create", "Bob", "--email", "bob@example.com")

@@ -57,6 +57,8 @@ CREATE TABLE api_keys (
     updated_at timestamp with time zone NOT NULL,
     on_disconnect text NOT NULL DEFAULT 'cancel'::text,
     semantic_cache boolean,
+    allowed_routes text[],
+    allowed_ips text[],
     CONSTRAINT api_keys_digest_key UNIQUE (digest),
     CONSTRAINT api_keys_on_disconnect_check CHECK ((on_disconnect = ANY (ARRAY['cancel'::text, 'finish'::text, 'detach'::text]))),
     CONSTRAINT api_keys_pkey PRIMARY KEY (id),

@@ -332,6 +332,18 @@ async def test_limits_of_a_key_are_changed_by_admins(gw):
         [key] = [one for one in await keys(gw) if one["id"] == made["id"]]
         assert key["limits"] == {"requests_per_minute": 7} and (key["budget"]["usd"], key["budget"]["period"]) == (2.5, "week")
         assert (await browser.send("/dashboard/keys", place, requests_per_minute="many"))[0] == 400
+        bounds = {"allowed_models": "auto", "allowed_routes": "/v1/*, /prompt", "allowed_ips": "127.0.0.1,10.0.0.0/8"}
+        assert (await browser.send("/dashboard/keys", place, **sent, **bounds))[0] == 303
+        key = await (await gw.get(f"/admin/api-keys/{made['id']}")).json()
+        assert (key["allowed_models"], key["allowed_routes"]) == (["auto"], ["/v1/*", "/prompt"]) and key["limits"] == {
+            "requests_per_minute": 7
+        }
+        assert key["allowed_ips"] == ["127.0.0.1", "10.0.0.0/8"] and "at /v1/*, /prompt" in (await browser.get("/dashboard/keys"))[1]
+        status, text, _ = await browser.send("/dashboard/keys", place, **{**sent, "allowed_ips": "somewhere"})
+        assert status == 400 and "is not an address" in text
+        assert (await browser.send("/dashboard/keys", place, **sent, allowed_routes="", allowed_ips=""))[0] == 303
+        key = await (await gw.get(f"/admin/api-keys/{made['id']}")).json()
+        assert (key["allowed_models"], key["allowed_routes"], key["allowed_ips"]) == (["auto"], None, None)
         assert (await browser.send("/dashboard/keys", place))[0] == 303
         [key] = [one for one in await keys(gw) if one["id"] == made["id"]]
         assert key["limits"] == {} and key["budget"] is None

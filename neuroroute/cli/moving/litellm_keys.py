@@ -26,7 +26,7 @@ _WHY: Final = {
     "aliases": "aliases are the same for all keys",
     "model_max_budget": "budgets are not by model",
     "model_spend": "budgets are not by model",
-    "allowed_routes": "keys are not narrowed to paths",
+    "allowed_routes": "its groups of paths are other ones: neuroroute keys update ID --route PATH narrows a key",
     "permissions": "keys have no permissions of their own; users have roles",
 }
 
