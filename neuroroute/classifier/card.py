@@ -149,7 +149,7 @@ def plain(value: object) -> object:
 
 def unseen_labels(classifier: Classifier, examples: Sequence[Example]) -> dict[str, Any]:
     posterior = np.array([classifier.read(example.prompt).posterior for example in examples])
-    known = np.array([len(extract(example.prompt).text) > 0 for example in examples])
+    known = np.array([extract(example.prompt).size > 0 for example in examples])
     return measure.label_figures(posterior[known], [example.label for example, use in zip(examples, known, strict=True) if use])
 
 

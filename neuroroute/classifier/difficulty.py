@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, log1p
+from operator import mul
 from typing import Any, Final
 
 EXAM: Final = "exam"
@@ -24,8 +25,8 @@ _CHOICE: Final = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s?\S")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 _STOP: Final = re.compile(r"[.!?](?:\s|$)")
 _FRACTION: Final = re.compile(r"\d\.\d|\d/\d")
-_MULTIPLE: Final = re.compile(r"twice|half|third|quarter|double|triple|times")
-_MORE: Final = re.compile(r"more than|less than|fewer|older|younger")
+_MULTIPLE: Final = ("twice", "half", "third", "quarter", "double", "triple", "times")
+_MORE: Final = ("more than", "less than", "fewer", "older", "younger")
 
 MEASURES: Final = (
     "length", "numbers", "sentences", "percent", "fractions", "multiples", "comparisons", "each", "dollars", "if", "digits", "repeated", "word_length", "variety",
@@ -35,7 +36,7 @@ MEASURES: Final = (
 def kind_of(text: str) -> str:
     """EXAM, PROBLEM or OPEN, by the form of the window of a prompt."""
     # The plain searches come first: they cost a hundredth of the expression and rule out nearly every prompt.
-    listed = all(any(letter + mark in text for mark in ".):") for letter in "AB")
+    listed = ("A." in text or "A)" in text or "A:" in text) and ("B." in text or "B)" in text or "B:" in text)
     if listed and len({found.group(1) for found in _CHOICE.finditer(text)} & {"A", "B", "C", "D"}) >= LEAST_CHOICES:
         return EXAM
     if "?" in text and "```" not in text and "def " not in text and len(_NUMBER.findall(text)) >= LEAST_NUMBERS:
@@ -53,8 +54,8 @@ def measures(text: str) -> tuple[float, ...]:
         log1p(len(_STOP.findall(text))),
         float(folded.count("%") + folded.count("percent")),
         float(len(_FRACTION.findall(text))),
-        float(len(_MULTIPLE.findall(folded))),
-        float(len(_MORE.findall(folded))),
+        float(sum(map(folded.count, _MULTIPLE))),
+        float(sum(map(folded.count, _MORE))),
         float(folded.count(" each") + folded.count(" per ") + folded.count("every")),
         float(text.count("$")),
         float(folded.count("if ")),
@@ -95,10 +96,7 @@ class Scale:
     def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int) -> float:
         """`text`: the window of the prompt; `chars`: the length of the whole prompt."""
         total = self.bias + self.length * log(max(1, chars))
-        for weight, value in zip(self.heads, heads, strict=True):
-            total += weight * value
-        for weight, share in zip(self.labels, posterior, strict=True):
-            total += weight * share
+        total += sum(map(mul, self.heads, heads)) + sum(map(mul, self.labels, posterior))
         if self.measures:
             for weight, value, mean, spread in zip(self.measures, measures(text), self.means, self.spreads, strict=True):
                 total += weight * min(max((value - mean) / spread, -3.0), 3.0)

@@ -33,7 +33,7 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         facts: set[str] = set()
         for seen in documents:
-            counts.update(seen.text)
+            counts.update(seen.text())
             facts.update(seen.facts)
         return cls(sorted(facts) + sorted(name for name, count in counts.items() if count >= least and name not in facts))
 
@@ -41,8 +41,8 @@ class Vocabulary:
         """Rows of documents; text features weigh 1/sqrt(how many the document has in all), surface facts SURFACE_VALUE."""
         starts, columns, values = [0], [], []
         for seen in documents:
-            value = 1.0 / max(1.0, len(seen.text)) ** 0.5
-            for name in seen.text:
+            value = 1.0 / max(1, seen.size) ** 0.5
+            for name in seen.text():
                 at = self.column.get(name)
                 if at is not None:
                     columns.append(at)

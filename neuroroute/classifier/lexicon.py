@@ -98,9 +98,19 @@ def _concepts() -> tuple[dict[str, str], dict[str, str]]:
 
 WHOLE, BEGUN = _concepts()
 """Whole word -> concept, beginning of a word -> concept; a concept is a feature name `@...`."""
+MOST_KEPT: Final = 20_000
+LONGEST_KEPT: Final = 24
 
 
-def concepts(words: list[str]) -> list[str | None]:
-    """The concept of every word, None where it names none."""
-    whole, begun = WHOLE.get, BEGUN.get
-    return [whole(word) or (len(word) > 4 and (begun(word[:6]) or begun(word[:5]) or begun(word[:4]))) or None for word in words]
+class _Concepts(dict[str, str]):
+    """Word -> concept, "" where it names none. What was found out is kept for the first MOST_KEPT words of usual length: most words are common ones."""
+
+    def __missing__(self, word: str) -> str:
+        whole, begun = WHOLE.get, BEGUN.get
+        found = whole(word) or (len(word) > 4 and (begun(word[:6]) or begun(word[:5]) or begun(word[:4]))) or ""
+        if len(self) < MOST_KEPT and len(word) <= LONGEST_KEPT:
+            self[word] = found
+        return found
+
+
+CONCEPT_OF: Final = _Concepts()

@@ -1,18 +1,18 @@
 """The classifier: loads its table once, reads a prompt in about a tenth of a millisecond, asks nobody."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from heapq import nlargest
 from importlib import resources
 from math import exp
 from typing import Any, Final
 
 from neuroroute.classifier.difficulty import KINDS, Scale, kind_of
-from neuroroute.classifier.features import extract
+from neuroroute.classifier.features import Seen, extract
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.language import language_of
-from neuroroute.classifier.table import LANE_BITS, OFFSET, Table, unpack
+from neuroroute.classifier.table import Table, lane, unpack
 from neuroroute.core.jsonbytes import loads
 
 REASONS: Final = 4
@@ -29,7 +29,8 @@ class Reading:
 
     `confidence` is the calibrated probability of `label`; `posterior` has one for each of LABELS, in that order; `difficulty` the calibrated
     probability that a weak model's answer fails where a strong one's would do; `language` is ISO 639-1 or 'und'. `abstained` says that the
-    label is not to be relied on (unsure, or unlike everything in training). `reasons` are the features that spoke most for the label.
+    label is not to be relied on (unsure, or unlike everything in training). `reasons` tells the features that spoke most for the label: looked
+    up when somebody asks, since nearly nobody does.
     """
 
     label: str
@@ -38,7 +39,7 @@ class Reading:
     difficulty: float
     language: str
     abstained: bool
-    reasons: tuple[str, ...]
+    reasons: Callable[[], tuple[str, ...]]
 
 
 class Classifier:
@@ -64,28 +65,27 @@ class Classifier:
     def read(self, prompt: str) -> Reading:
         """Reads at most the first 800 and last 400 characters: bounded time for a prompt of any length."""
         seen = extract(prompt)
-        rows, head = self._table.rows, self._head
-        found = [(row, name) for name in seen.text if (row := rows.get(name))]
-        facts_found = [(row, name) for name in seen.facts if (row := rows.get(name))]
-        share = 1.0 / max(1.0, len(seen.text)) ** 0.5
-        spoken = self._table.total([row for row, _ in found])
-        formed = self._table.total([row for row, _ in facts_found])
+        table, head, count = self._table, self._head, max(1, seen.size)
+        found, facts = table.found(seen)
+        share = 1.0 / count**0.5
         scores = [
             bias + share * scale * said + surface * shown
-            for bias, scale, surface, said, shown in zip(head.bias, head.scale, head.surface_scale, spoken, formed, strict=True)
+            for bias, scale, surface, said, shown in zip(
+                head.bias, head.scale, head.surface_scale, table.total(found), table.total(facts), strict=True
+            )
         ]
-        language = language_of(seen.window, seen.words)
+        language = language_of(seen.window, seen.spoken)
         posterior = _softmax(scores[: len(LABELS)], head.temperature["en" if language == "en" else "other"], head.floor)
-        best = max(range(len(LABELS)), key=posterior.__getitem__)
-        known = len(found) / max(1, len(seen.text))
+        confidence = max(posterior)
+        best = posterior.index(confidence)
         return Reading(
             LABELS[best],
-            posterior[best],
+            confidence,
             posterior,
             head.difficulty[kind_of(seen.window)].probability(scores[len(LABELS) :], posterior, seen.window, len(prompt)),
             language,
-            posterior[best] < head.least_confidence or known < head.least_known,
-            _reasons(found + facts_found, best),
+            confidence < head.least_confidence or len(found) < head.least_known * count,
+            partial(_reasons, table, seen, best),
         )
 
 
@@ -126,10 +126,11 @@ def _softmax(scores: list[float], temperature: float, floor: float) -> tuple[flo
     return tuple([value * share + least for value in grown])
 
 
-def _reasons(found: list[tuple[int, str]], head: int) -> tuple[str, ...]:
-    shift = head * LANE_BITS
-    strong = [(weight, name) for row, name in found if (weight := (row >> shift) & 0xFF) > OFFSET + LEAST_REASON and name[-2:] != _ABSENT]
-    return tuple([_readable(name) for _, name in nlargest(REASONS, strong)])
+def _reasons(table: Table, seen: Seen, head: int) -> tuple[str, ...]:
+    known = [(lane(row, head), name) for name in seen.text().union(seen.facts) if (row := table.row(name))]
+    return tuple(
+        [_readable(name) for _, name in nlargest(REASONS, [one for one in known if one[0] > LEAST_REASON and one[1][-2:] != _ABSENT])]
+    )
 
 
 def _readable(name: str) -> str:

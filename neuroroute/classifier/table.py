@@ -3,9 +3,10 @@ The weights as they lie in the package and in memory.
 
 In the file: a JSON header (scales, biases, calibration), then the feature names and one signed byte per feature and head, both deflated.
 
-In memory: a dict from feature name to ONE integer that holds all heads of the feature side by side, 32 bits each, shifted by 128 to be
-positive. The sum over a prompt's features is then one sum of integers: fifteen additions for the price of one, without NumPy, whose import
-alone would cost 80 ms and 10 MB.
+In memory: per kind of feature a dict from what `features.Seen` has of it to ONE integer that holds all heads of the feature side by side, 32
+bits each, shifted by 128 to be positive. The sum over a prompt's features is then one sum of integers: seventeen additions for the price of
+one, without NumPy, whose import alone would cost 80 ms and 10 MB. A pair of words is looked up as a pair: nothing is written out that only a
+look-up would read.
 """
 
 import struct
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from neuroroute.classifier.features import KINDS, Seen, place_of
 from neuroroute.core.jsonbytes import dumps, loads
 
 MAGIC: Final = b"NRT1"
@@ -24,11 +26,26 @@ _LENGTHS: Final = struct.Struct("<III")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`rows`: feature name -> packed heads; `heads`: how many; `header`: what the trainer wrote beside them."""
+    """`rows`: by kind, feature -> packed heads; `heads`: how many; `header`: what the trainer wrote beside them."""
 
-    rows: dict[str, int]
+    rows: tuple[dict[Any, int], ...]
     heads: int
     header: dict[str, Any]
+
+    def found(self, seen: Seen) -> tuple[list[int], list[int]]:
+        """The rows of what is seen of a text, and of the facts of its form."""
+        words, pairs, stems, first, opening, lead, last, facts = self.rows
+        hits = [*map(words.get, seen.words), *map(pairs.get, seen.pairs), *map(stems.get, seen.stems)]
+        hits += map(first.get, seen.first)
+        hits += map(opening.get, seen.opening)
+        hits.append(lead.get(seen.lead))
+        hits += map(last.get, seen.last)
+        return list(filter(None, hits)), list(filter(None, map(facts.get, seen.facts)))
+
+    def row(self, name: str) -> int | None:
+        """The row of a feature by its name."""
+        kind, what = place_of(name)
+        return self.rows[kind].get(what)
 
     def total(self, hits: Sequence[int]) -> tuple[int, ...]:
         """The sum of packed rows, per head, in units of the head's scale."""
@@ -68,7 +85,8 @@ def unpack(blob: bytes) -> Table:
     wide[::step] = cells.translate(bytes((byte + OFFSET) & 0xFF for byte in range(256)))
     size = heads * step
     whole = bytes(wide)
-    rows = {
-        name: int.from_bytes(whole[start : start + size], "little") for name, start in zip(names, range(0, len(whole), size), strict=True)
-    }
+    rows: tuple[dict[Any, int], ...] = tuple({} for _ in KINDS)
+    for name, start in zip(names, range(0, len(whole), size), strict=True):
+        kind, what = place_of(name)
+        rows[kind][what] = int.from_bytes(whole[start : start + size], "little")
     return Table(rows, heads, header)

@@ -1,6 +1,6 @@
 """Plain data passed between floors. No behaviour beyond arithmetic, no I/O."""
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -201,6 +201,10 @@ class Principal:
     gate: Gate | None = None  # None: may be used everywhere and from everywhere
 
 
+def _no_reasons() -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(slots=True)
 class Classification:
     """
@@ -210,6 +214,7 @@ class Classification:
     posterior: P(label) in the order of LABELS.
     language: ISO 639-1, or "und".
     prompt_tokens: estimated tokens of the whole input.
+    reasons: tells what in the prompt spoke for the label.
     """
 
     label: str
@@ -220,4 +225,4 @@ class Classification:
     prompt_tokens: int
     posterior: tuple[float, ...] = ()
     abstained: bool = False
-    reasons: tuple[str, ...] = ()
+    reasons: Callable[[], tuple[str, ...]] = _no_reasons

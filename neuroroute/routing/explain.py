@@ -63,7 +63,7 @@ def classification(seen: Classification) -> dict[str, Any]:
         "abilities": sorted(seen.abilities),
         "tokens_estimated": seen.prompt_tokens,
         "abstained": seen.abstained,
-        "reasons": list(seen.reasons),
+        "reasons": list(seen.reasons()),
     }
 
 

@@ -4,11 +4,18 @@ import random
 
 import pytest
 
-from neuroroute.classifier.table import lane, pack, unpack
+from neuroroute.classifier.features import extract
+from neuroroute.classifier.table import Table, lane, pack, unpack
 
 
 def _cells(rows: list[list[int]]) -> bytes:
     return bytes(value & 0xFF for row in rows for value in row)
+
+
+def row_of(table: Table, name: str) -> int:
+    row = table.row(name)
+    assert row is not None
+    return row
 
 
 def test_sums_of_packed_rows_equal_sums_of_the_cells() -> None:
@@ -20,8 +27,31 @@ def test_sums_of_packed_rows_equal_sums_of_the_cells() -> None:
     assert table.header["note"] == "é"
     for chosen in ([], [0], list(range(900)), dice.sample(range(900), 200)):
         expected = tuple(sum(rows[at][head] for at in chosen) for head in range(4))
-        assert table.total([table.rows[f"f{at}"] for at in chosen]) == expected
-    assert [lane(table.rows["f5"], head) for head in range(4)] == rows[5]
+        assert table.total([row_of(table, f"f{at}") for at in chosen]) == expected
+    assert [lane(row_of(table, "f5"), head) for head in range(4)] == rows[5]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Could you please write a short poem, then a table of 12 rows? Thanks!",
+        "^ # @ $ * + ^^ $$ #a @b",
+        "$5 + $6 ^",
+        "什么是量子力学？请写一篇文章。",
+        "def f(x): return {'a': x * 2}  # doubled",
+        "Schreibe bitte ein Gedicht über den Herbst und übersetze es.",
+        "",
+    ],
+)
+def test_every_feature_is_found_by_its_name_and_as_it_is_seen(prompt: str) -> None:
+    seen = extract(prompt)
+    names = sorted(seen.text() | set(seen.facts))
+    cells = [[at % 100] for at in range(len(names))]
+    table = unpack(pack(names, _cells(cells), {"heads": ["a"]}))
+    spoken, formed = table.found(seen)
+    assert {lane(row_of(table, name), 0) for name in names} == {row[0] for row in cells}
+    assert len(formed) == len(seen.facts)
+    assert len(spoken) == len(seen.text())
 
 
 def test_damaged_weights_are_refused() -> None:
