@@ -15,7 +15,7 @@ joins them in `chain`.
                admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_alerts
                dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
-               dispatch settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) semantic flight flight_shared (joined)
+               dispatch settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined)
                meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages anthropic_answers),
@@ -31,8 +31,8 @@ joins them in `chain`.
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums usage_times spend budgets alerts responses objects
-               semantic feedback learned provider_keys config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster
-    core       errors types settings config sealing addresses gate jsonbytes sse tokens money value clock ids log tasks patience
+               semantic feedback learned call_texts provider_keys config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster
+    core       errors types settings config sealing redaction addresses gate production jsonbytes sse tokens money value clock ids log tasks patience
 
 The life of a call (chain.life):
 

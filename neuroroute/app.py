@@ -39,6 +39,7 @@ from neuroroute.chain.offer import Found, Offer
 from neuroroute.chain.semantic import Semantic
 from neuroroute.chain.services import Services
 from neuroroute.chain.tapes import Tapes
+from neuroroute.chain.texts import Texts
 from neuroroute.chain.versions import Versions
 from neuroroute.classifier import Classifier
 from neuroroute.core.config import ConfigFile
@@ -204,6 +205,8 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
         jobs["cache"] = s.cache.run
     if s.traces is not None:
         jobs["traces"] = s.traces.run
+    if s.texts is not None:
+        jobs["texts of calls"] = s.texts.run
     if file is not None:
         jobs["configuration"] = lambda: file.watch(offer.take)
     return jobs
@@ -253,6 +256,8 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     await app[WATCH].webhook.close()
     await app[WATCH].close()
     await s.learning.close()
+    if s.texts is not None:
+        await s.texts.close()
     await s.ledger.close()
     await s.budgets.close()
     await s.metrics.close()
@@ -365,6 +370,7 @@ def _services(
         ),
         metrics=metrics,
         traces=traces_of(settings),
+        texts=Texts(database, settings.store_prompts_days, masked=settings.store_prompts_masked) if settings.store_prompts else None,
     )
 
 

@@ -361,6 +361,7 @@ def _principals(access: Access) -> list[tuple[bytes, Principal]]:
             if budget is not None
         ),
         access.semantic_cache,
+        access.store_prompts,
         Gate.of(access.allowed_routes, access.allowed_ips),
     )
     if access.previous_digest is None or access.previous_until is None:

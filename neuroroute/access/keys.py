@@ -66,6 +66,7 @@ async def create_key(
     semantic_cache: bool | None = None,
     allowed_routes: Iterable[str] | None = None,
     allowed_ips: Iterable[str] | None = None,
+    store_prompts: bool = True,
     secret: str | None = None,
     actor: Actor = NOBODY,
 ) -> Made:
@@ -82,7 +83,7 @@ async def create_key(
             key = await ApiKeys(change).create(
                 user_id, name, digest=key_digest(shown, salt), display=key_display(shown), allowed_models=allowed_models,
                 limits=limits, budget=budget, expires_at=expires_at, tags=tags, on_disconnect=on_disconnect, semantic_cache=semantic_cache,
-                allowed_routes=allowed_routes, allowed_ips=allowed_ips,
+                allowed_routes=allowed_routes, allowed_ips=allowed_ips, store_prompts=store_prompts,
             )  # fmt: skip
         except StillReferenced as error:
             raise NotFound(f"There is no user '{user_id}'.", param="user_id") from error
@@ -170,6 +171,7 @@ def key_facts(key: ApiKey) -> dict[str, Any]:
         "tags": dict(key.tags),
         "on_disconnect": key.on_disconnect,
         "semantic_cache": key.semantic_cache,
+        "store_prompts": key.store_prompts,
         "last_used_at": key.last_used_at,
         "previous_until": key.previous_until,
         "created_at": key.created_at,

@@ -137,6 +137,7 @@ def _plain(principal: Principal) -> dict[str, Any]:
         "tags": dict(principal.tags),
         "on_disconnect": principal.on_disconnect,
         "semantic_cache": principal.semantic_cache,
+        "store_prompts": principal.store_prompts,
         "gate": None if principal.gate is None else [principal.gate.routes, _written(principal.gate)],
         "budgets": [[b.scope, b.subject, b.limit_nanousd, b.period.value, b.spent_policy] for b in principal.budgets],
     }
@@ -156,5 +157,5 @@ def _principal(plain: dict[str, Any]) -> Principal:
         plain["key_id"], plain["user_id"], Role(plain["role"]), None if models is None else frozenset(models), Limits(*plain["limits"]),
         Limits(*plain["user_limits"]), plain["expires_at_s"], plain["tags"], plain.get("on_disconnect", "cancel"),
         tuple([Budget(scope, subject, limit, Period(period), policy) for scope, subject, limit, period, policy in plain.get("budgets", ())]),
-        plain.get("semantic_cache"), Gate.of(*(plain.get("gate") or (None, None))),
+        plain.get("semantic_cache"), plain.get("store_prompts", True), Gate.of(*(plain.get("gate") or (None, None))),
     )  # fmt: skip

@@ -58,6 +58,7 @@ class Steering:
     tags: Mapping[str, str] = field(default_factory=dict)
     explain: bool = False
     resumable: bool = False
+    store_prompts: bool = True  # False: the text of this call is not kept, where others are
 
 
 NO_STEERING = Steering()

@@ -58,6 +58,18 @@ def read(client: ClientRequest) -> Conversation:
     return Conversation(last_user, tokens, frozenset(needs), turns, max_output(body), opening, role == "tool")
 
 
+def transcript(client: ClientRequest) -> str:
+    """All that is said, each message under its role; what is no text is named in brackets. Never raises."""
+    said = []
+    for role, content in _messages(client.dialect, client.body):
+        needs: set[str] = set()
+        text, _ = _content(content, needs)
+        parts = [text, *(f"[{need}]" for need in sorted(needs))]
+        if joined := "\n".join(part for part in parts if part):
+            said.append(f"{role or 'user'}: {joined}")
+    return "\n\n".join(said)
+
+
 def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if dialect in (Dialect.CHAT, Dialect.MESSAGES):
         if "system" in body:

@@ -34,6 +34,7 @@ from neuroroute.telemetry.tracing import Traces
 
 if TYPE_CHECKING:
     from neuroroute.chain.semantic import Semantic
+    from neuroroute.chain.texts import Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +67,5 @@ class Services:
     learning: Learning
     metrics: Metrics
     traces: Traces | None  # None: nobody wants them
+    texts: "Texts | None"  # None: no text of a call is kept
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("neuroroute"))

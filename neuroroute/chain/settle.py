@@ -41,6 +41,8 @@ def settle(call: Call, s: Services) -> None:
         s.metrics.count("neuroroute_attempts", (tried.target.name, tried.outcome))
     s.ledger.settle(record)
     s.metrics.observe(record)
+    if s.texts is not None:
+        s.texts.keep(call)
     if s.traces is not None:
         finish(call, record, s.traces)
     if call.error is None and not call.is_paid_elsewhere:

@@ -42,6 +42,7 @@ def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
         tags=_tags(own.get("tags", tags)),
         explain=own.get("explain") is True,
         resumable=own.get("resumable") is True,
+        store_prompts=own.get("store_prompts") in (None, True),
     )
 
 
@@ -65,6 +66,7 @@ _STEERING_FIELDS: Final = frozenset(
         "tags",
         "explain",
         "resumable",
+        "store_prompts",
     }
 )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from neuroroute.cli.out import show
+from neuroroute.core.production import risks
 from neuroroute.core.settings import Settings
 
 CONNECT_S = 3.0
@@ -176,9 +177,14 @@ def _connect(host: str, port: int) -> str:
     return ""
 
 
+def _production(settings: Settings) -> Iterator[Finding]:
+    for found, remedy in risks(settings):
+        yield Finding("production", "warning", found, remedy)
+
+
 def _without_password(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
-CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_python, _data_dir, _database, _redis, _port, _providers)
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_python, _data_dir, _database, _redis, _port, _providers, _production)

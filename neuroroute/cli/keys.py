@@ -54,6 +54,7 @@ def create(
     when_spent: Annotated[str, typer.Option(help="refuse, or policy:NAME: auto goes on by that policy.")] = "refuse",
     tags: TagPairs = None,
     on_disconnect: Annotated[str, typer.Option(help="What a cut line does to its streams: cancel, finish or detach.")] = "cancel",
+    store_prompts: Annotated[bool, typer.Option(help="Whether texts of its calls may be kept, where STORE_PROMPTS is on.")] = True,
     json: Json = False,
 ) -> None:
     """Make a key. It is printed once and never stored."""
@@ -81,6 +82,7 @@ def create(
             expires_at=None if days is None else utcnow() + timedelta(days=days),
             tags=told,
             on_disconnect=on_disconnect,
+            store_prompts=store_prompts,
         )
         return {**key_facts(made.key), "key": made.secret}
 
@@ -128,6 +130,7 @@ def update(
     when_spent: Annotated[str | None, typer.Option(help="refuse, or policy:NAME.")] = None,
     tags: TagPairs = None,
     on_disconnect: Annotated[str | None, typer.Option(help="cancel, finish or detach.")] = None,
+    store_prompts: Annotated[bool | None, typer.Option(help="Whether texts of its calls may be kept.")] = None,
     unset: Annotated[list[str] | None, typer.Option(help="A bound to take away: models, routes, ips, days, limits, budget, tags.")] = None,
     json: Json = False,
 ) -> None:
@@ -143,6 +146,7 @@ def update(
     given = {
         "name": name, "allowed_models": tuple(models) if models else None, "allowed_routes": allowed_routes, "allowed_ips": allowed_ips,
         "expires_at": None if days is None else utcnow() + timedelta(days=days), "tags": _tags(tags) or None, "on_disconnect": on_disconnect,
+        "store_prompts": store_prompts,
     }  # fmt: skip
     limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "concurrency": concurrency}
 

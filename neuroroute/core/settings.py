@@ -131,7 +131,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     node_env: Environment = _setting(
-        "server", "What this instance is for; `APP_ENV` is read too", "development", aliases=("node_env", "app_env")
+        "server",
+        "What this instance is for; `APP_ENV` is read too. `production`: the start and `doctor` tell what is not fit for it",
+        "development",
+        aliases=("node_env", "app_env"),
     )
     port: int = _setting("server", "Port to listen on; 0 takes a free one", 3000, ge=0, le=65535)
     host: str = _setting("server", "Address to listen on", "0.0.0.0", min_length=1)
@@ -238,7 +241,13 @@ class Settings(BaseModel):
         "product", "Encrypts provider keys kept in the database; unset: one is made and kept in `secret.key`", secret=True, min_length=16
     )
     neuroroute_demo: bool = _setting("product", "Offer the `demo` provider beside real ones", False)
-    store_prompts: bool = _setting("product", "Keep the text of prompts and answers", False)
+    store_prompts: bool = _setting(
+        "product", "Keep the text of prompts and answers, for admins and the caller; a key and a call may opt out", False
+    )
+    store_prompts_days: float = _setting("product", "Days that they are kept", 30.0, gt=0, le=3650)
+    store_prompts_masked: bool = _setting(
+        "product", "Mask credentials, e-mail addresses, card, account and telephone numbers before they are kept", True
+    )
 
     @model_validator(mode="after")
     def _pool_in_order(self) -> "Settings":

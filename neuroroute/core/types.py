@@ -198,6 +198,7 @@ class Principal:
     on_disconnect: str = "cancel"  # what a cut line does to a stream: cancel, finish, detach
     budgets: tuple[Budget, ...] = ()  # the key's own, the user's
     semantic_cache: bool | None = None  # None: as its policy or the configuration says
+    store_prompts: bool = True  # False: no text of its calls is kept
     gate: Gate | None = None  # None: may be used everywhere and from everywhere
 
 

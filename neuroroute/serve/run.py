@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from neuroroute.core import log
+from neuroroute.core.production import risks
 from neuroroute.core.settings import Settings, SettingsFaulty
 from neuroroute.core.tasks import Tasks, cancel, spawn
 from neuroroute.serve.database import Ground, prepare, prepare_later
@@ -30,6 +31,8 @@ def run(settings: Settings) -> int:
     Raises: StartFailed.
     """
     log.setup(settings.log_level)
+    for found, remedy in risks(settings):
+        _log.warning("NODE_ENV=production with %s. %s", found, remedy)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # until the loop takes over: what was started is stopped again
     data_dir = settings.neuroroute_data_dir.expanduser().absolute()

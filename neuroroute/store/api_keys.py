@@ -15,24 +15,24 @@ from neuroroute.store.postgres import Queries, Row
 INSERT: Final = """
 INSERT INTO api_keys (
     id, user_id, name, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, created_at, updated_at, digest, display,
-    semantic_cache, allowed_routes, allowed_ips
+    semantic_cache, allowed_routes, allowed_ips, store_prompts
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, $15, $16)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, $15, $16, $17)
 """
 GET: Final = """
 SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, semantic_cache,
-    last_used_at, created_at, updated_at, allowed_routes, allowed_ips
+    last_used_at, created_at, updated_at, allowed_routes, allowed_ips, store_prompts
 FROM api_keys WHERE id = $1
 """
 LIST: Final = """
 SELECT id, user_id, name, display, previous_until, allowed_models, limits, budget, expires_at, tags, status, on_disconnect, semantic_cache,
-    last_used_at, created_at, updated_at, allowed_routes, allowed_ips
+    last_used_at, created_at, updated_at, allowed_routes, allowed_ips, store_prompts
 FROM api_keys /*where*/ ORDER BY created_at DESC, id DESC
 """
 EACH: Final = "SELECT 1 FROM api_keys /*where*/"
 UPDATE: Final = """
 UPDATE api_keys SET user_id = $2, name = $3, allowed_models = $4, limits = $5, budget = $6, expires_at = $7, tags = $8, status = $9,
-    on_disconnect = $10, updated_at = $11, semantic_cache = $13, allowed_routes = $14, allowed_ips = $15
+    on_disconnect = $10, updated_at = $11, semantic_cache = $13, allowed_routes = $14, allowed_ips = $15, store_prompts = $16
 WHERE id = $1 AND ($12::timestamptz IS NULL OR updated_at = $12)
 """
 REVOKE: Final = """
@@ -52,7 +52,7 @@ UPDATE api_keys SET last_used_at = $2 WHERE id = ANY($1) AND (last_used_at IS NU
 HAS_DIGEST: Final = "SELECT EXISTS (SELECT FROM api_keys WHERE digest = $1 OR previous_digest = $1)"
 _ACCESS: Final = """
 SELECT k.id AS key_id, k.user_id, k.digest, k.previous_digest, k.previous_until, k.allowed_models, k.limits, k.budget, k.expires_at, k.tags,
-    k.on_disconnect, k.semantic_cache, k.allowed_routes, k.allowed_ips, u.role, u.limits AS user_limits, u.budget AS user_budget
+    k.on_disconnect, k.semantic_cache, k.allowed_routes, k.allowed_ips, k.store_prompts, u.role, u.limits AS user_limits, u.budget AS user_budget
 FROM api_keys k JOIN users u ON u.id = k.user_id
 WHERE k.status = 'active' AND u.status = 'active'
 """
@@ -84,6 +84,7 @@ class ApiKey:
     semantic_cache: bool | None = None  # None = as configured
     allowed_routes: tuple[str, ...] | None = None  # as core.gate reads them; None = all
     allowed_ips: tuple[str, ...] | None = None
+    store_prompts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Access:
     semantic_cache: bool | None = None
     allowed_routes: tuple[str, ...] | None = None
     allowed_ips: tuple[str, ...] | None = None
+    store_prompts: bool = True
 
 
 class ApiKeys:
@@ -131,15 +133,16 @@ class ApiKeys:
         semantic_cache: bool | None = None,
         allowed_routes: Iterable[str] | None = None,
         allowed_ips: Iterable[str] | None = None,
+        store_prompts: bool = True,
     ) -> ApiKey:
         """Raises: StillReferenced where there is no such user; Duplicate where the key is taken."""
         now = utcnow()
         key = ApiKey(
             new_id("key"), user_id, name, display, "active", now, now, _tuple(allowed_models), limits or Limits(), budget, expires_at,
             dict(tags or {}), on_disconnect, semantic_cache=semantic_cache, allowed_routes=_tuple(allowed_routes),
-            allowed_ips=_tuple(allowed_ips),
+            allowed_ips=_tuple(allowed_ips), store_prompts=store_prompts,
         )  # fmt: skip
-        await self._database.execute(INSERT, *_values(key), now, digest, display, key.semantic_cache, key.allowed_routes, key.allowed_ips)
+        await self._database.execute(INSERT, *_values(key), now, digest, display, *_more(key))
         return key
 
     async def get(self, key_id: str) -> ApiKey | None:
@@ -173,7 +176,7 @@ class ApiKeys:
         Raises: NotFound, StillReferenced; Conflict where it was changed since `seen`.
         """
         now = utcnow()
-        if not await self._database.execute(UPDATE, *_values(key), now, seen, key.semantic_cache, key.allowed_routes, key.allowed_ips):
+        if not await self._database.execute(UPDATE, *_values(key), now, seen, *_more(key)):
             if seen is not None and await self.get(key.id) is not None:
                 raise Conflict("Somebody else changed this key just now: read it again.")
             raise _unknown(key.id)
@@ -239,12 +242,16 @@ def _values(key: ApiKey) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def _more(key: ApiKey) -> tuple[object, ...]:
+    return (key.semantic_cache, key.allowed_routes, key.allowed_ips, key.store_prompts)
+
+
 def _of(row: Row) -> ApiKey:
     return ApiKey(
         row["id"], row["user_id"], row["name"], row["display"], row["status"], row["created_at"], row["updated_at"],
         _tuple(row["allowed_models"]), limits_of(row["limits"]), budget_of(row["budget"]), row["expires_at"], row["tags"],
         row["on_disconnect"], row["last_used_at"], row["previous_until"], row["semantic_cache"], _tuple(row["allowed_routes"]),
-        _tuple(row["allowed_ips"]),
+        _tuple(row["allowed_ips"]), row["store_prompts"],
     )  # fmt: skip
 
 
@@ -255,4 +262,5 @@ def _access(row: Row) -> Access:
         None if models is None else frozenset(models), limits_of(row["limits"]), limits_of(row["user_limits"]),
         budget_of(row["budget"]), budget_of(row["user_budget"]), row["expires_at"], row["tags"], row["on_disconnect"],
         row["semantic_cache"], _tuple(row["allowed_routes"]), _tuple(row["allowed_ips"]),
+        row["store_prompts"],
     )  # fmt: skip

@@ -28,6 +28,7 @@ from neuroroute.web.identity import actor, caller
 from neuroroute.web.schemas import KeyCreate, KeyRotate, KeyUpdate
 from neuroroute.web.state import DATABASE, SERVICES
 
+_OF_USERS = {"name", "tags", "store_prompts"}
 _Beyond = Callable[[Iterable[str], Iterable[str]], str | None]
 
 
@@ -104,6 +105,7 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
         tags=body.tags,
         on_disconnect=body.on_disconnect,
         semantic_cache=body.semantic_cache,
+        store_prompts=body.store_prompts,
         actor=actor(request, principal),
     )
 
@@ -118,8 +120,8 @@ async def update_key(request: web.Request) -> web.Response:
 async def updated(request: web.Request, principal: Principal, key: ApiKey, body: KeyUpdate) -> ApiKey:
     """A key with what is sent changed. Raises Forbidden, BadRequest."""
     sent = body.model_fields_set
-    if principal.role is not Role.ADMIN and sent - {"name", "tags"}:
-        raise Forbidden("Users change the name and the tags of their keys; the rest is set by admins.", param=min(sent - {"name", "tags"}))
+    if principal.role is not Role.ADMIN and sent - _OF_USERS:
+        raise Forbidden("Users change name, tags and store_prompts of their keys; the rest is set by admins.", param=min(sent - _OF_USERS))
     changed = replace(
         key,
         name=body.name if body.name is not None else key.name,
@@ -132,6 +134,7 @@ async def updated(request: web.Request, principal: Principal, key: ApiKey, body:
         tags=(body.tags or {}) if "tags" in sent else key.tags,
         on_disconnect=body.on_disconnect or key.on_disconnect,
         semantic_cache=body.semantic_cache if "semantic_cache" in sent else key.semantic_cache,
+        store_prompts=key.store_prompts if body.store_prompts is None else body.store_prompts,
     )
     return await keys.update_key(request.app[DATABASE], key, changed, actor=actor(request, principal))
 

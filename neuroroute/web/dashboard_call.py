@@ -79,6 +79,7 @@ async def _call(
         "saved_usd": baseline - cost if cost is not None and baseline is not None else None,
         "weighed": _weighed(request, record),
         "waterfall": _waterfall(record),
+        "text": await usage.text_of(request, found.principal, record),
         "curl": as_curl(record, request.app[SERVICES].settings.api_url),
         "key_name": key.name if key is not None else None,
         "user_name": user.name if user is not None else None,

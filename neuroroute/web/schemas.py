@@ -87,6 +87,7 @@ class KeyCreate(_Body):
 
     on_disconnect: what a cut line does to a stream: `cancel` stops the provider; `finish` lets it end, for the cache and the books; `detach` also keeps
     the stream to come back to, as `neuroroute.resumable` does for one call. semantic_cache: whether answers to like questions serve; null = as configured.
+    store_prompts: false = no text of its calls is kept, also where STORE_PROMPTS is on.
     """
 
     name: Name
@@ -100,6 +101,7 @@ class KeyCreate(_Body):
     tags: Tags = Field(default_factory=dict)
     on_disconnect: OnDisconnect = "cancel"
     semantic_cache: bool | None = None
+    store_prompts: bool = True
 
 
 class KeyUpdate(_Body):
@@ -115,6 +117,7 @@ class KeyUpdate(_Body):
     tags: Tags | None = None
     on_disconnect: OnDisconnect | None = None
     semantic_cache: bool | None = None
+    store_prompts: bool | None = None
 
 
 class KeyRotate(_Body):

@@ -16,6 +16,7 @@ from aiohttp import web
 from neuroroute.core.clock import utcnow
 from neuroroute.core.errors import BadRequest, Forbidden, NotFound
 from neuroroute.core.types import Principal, Role
+from neuroroute.store.call_texts import CallText, CallTexts
 from neuroroute.store.usage import Group, Usage, UsageFilter, UsageRecord, UsageSums
 from neuroroute.web import models as catalogue
 from neuroroute.web.bodies import answer, listed, one_of, paging, plain
@@ -288,7 +289,17 @@ async def requests(request: web.Request) -> web.Response:
 async def one_request(request: web.Request) -> web.Response:
     """GET /dashboard/requests/{id}: one call, with its decision."""
     principal = await reader(request)
-    return _said({"object": "request", **all_facts(await found_call(request, principal))})
+    record = await found_call(request, principal)
+    kept = await text_of(request, principal, record)
+    text = {} if kept is None else {"prompt": kept.prompt, "answer": kept.answer}
+    return _said({"object": "request", **all_facts(record), **text})
+
+
+async def text_of(request: web.Request, principal: Principal, record: UsageRecord) -> CallText | None:
+    """What a call said, where that was kept, for admins and whose call it is."""
+    if principal.role is not Role.ADMIN and principal.user_id != record.user_id:
+        return None
+    return await CallTexts(request.app[DATABASE]).get(record.request_id)
 
 
 async def found_call(request: web.Request, principal: Principal) -> UsageRecord:

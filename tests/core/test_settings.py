@@ -135,3 +135,21 @@ def test_an_env_file_fills_what_the_environment_leaves_open(tmp_path, monkeypatc
 
 def test_the_data_folder_follows_the_platform(tmp_path):
     assert settings.default_data_dir({"XDG_DATA_HOME": str(tmp_path), "HOME": "/home/x"}).is_relative_to(tmp_path)
+
+
+def test_what_is_not_fit_for_production_is_told_there_alone() -> None:
+    from neuroroute.core.production import risks
+
+    assert risks(settings.read({"CORS_ORIGINS": "*"})) == []
+    found = dict(
+        risks(settings.read({"NODE_ENV": "production", "CORS_ORIGINS": "*", "STORE_PROMPTS": "true", "STORE_PROMPTS_MASKED": "false"}))
+    )
+    assert list(found) == [
+        "the embedded database", "no NEUROROUTE_SECRET_KEY", "API_URL names this machine", "metrics that anybody may read", "CORS_ORIGINS=*",
+        "STORE_PROMPTS_MASKED=false",
+    ]  # fmt: skip
+    good = {
+        "APP_ENV": "Production", "DATABASE_URL": "postgresql://u@db/x", "NEUROROUTE_SECRET_KEY": "a-long-secret-of-this-place",
+        "API_URL": "https://llm.example.com", "METRICS_TOKEN": "t",
+    }  # fmt: skip
+    assert risks(settings.read(good)) == []

@@ -59,6 +59,7 @@ CREATE TABLE api_keys (
     semantic_cache boolean,
     allowed_routes text[],
     allowed_ips text[],
+    store_prompts boolean NOT NULL DEFAULT true,
     CONSTRAINT api_keys_digest_key UNIQUE (digest),
     CONSTRAINT api_keys_on_disconnect_check CHECK ((on_disconnect = ANY (ARRAY['cancel'::text, 'finish'::text, 'detach'::text]))),
     CONSTRAINT api_keys_pkey PRIMARY KEY (id),
@@ -99,6 +100,18 @@ CREATE TABLE budget_holds (
     turn bigint NOT NULL DEFAULT 0,
     CONSTRAINT budget_holds_pkey PRIMARY KEY (scope, subject, period, holder)
 ) WITH (fillfactor=50);
+
+CREATE TABLE call_texts (
+    request_id text NOT NULL,
+    user_id text NOT NULL,
+    prompt text NOT NULL,
+    answer text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT call_texts_pkey PRIMARY KEY (request_id),
+    CONSTRAINT call_texts_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+CREATE INDEX call_texts_by_time ON public.call_texts USING btree (created_at);
+CREATE INDEX call_texts_by_user ON public.call_texts USING btree (user_id);
 
 CREATE TABLE config_versions (
     version bigint NOT NULL,
