@@ -3,7 +3,7 @@ The translators between what clients speak and what providers speak, and the one
 
 - base: what a translator is; TRANSLATORS: the pairs; translator_for: the one for a call
 - relay: same dialect, the bytes pass (streams: relay_chat, relay_events); pass_through: any other path of a provider
-- chat_to_anthropic: chat -> Messages (its turns: chat_messages; its answers: anthropic_answers)
+- chat_to_anthropic: chat -> Messages (its turns: chat_messages; marks for the prompt cache: prompt_cache; its answers: anthropic_answers)
 - over_chat: what is served by way of chat: messages_to_openai (messages_answers), responses_to_chat (responses_answers, responses_items),
   completions_to_chat; composed with chat_to_anthropic they reach Anthropic, too
 - refusals: error bodies -> the error tree; families: which models take which parameters

@@ -34,12 +34,12 @@ def conversation(messages: Any) -> tuple[list[Block], list[Block], dict[str, Non
             raise BadRequest(f"{where}: an object is needed", param=where)
         role = message.get("role")
         if role in ("system", "developer"):
-            system += _blocks(message.get("content"), where)
+            system += _marked(_blocks(message.get("content"), where), message)
         elif role == "user":
-            _add(turns, "user", _blocks(message.get("content"), where))
+            _add(turns, "user", _marked(_blocks(message.get("content"), where), message))
         elif role == "assistant":
             blocks, last_calls = _spoken(message, where, used)
-            _add(turns, "assistant", blocks)
+            _add(turns, "assistant", _marked(blocks, message))
         elif role in ("tool", "function"):
             key = message.get("tool_call_id") if role == "tool" else (last_calls[-1] if last_calls else None)
             _add(turns, "user", [_result(message, key, where)])
@@ -63,6 +63,13 @@ def _add(turns: list[Block], role: str, blocks: list[Block]) -> None:
         turns[-1]["content"] += blocks
     else:
         turns.append({"role": role, "content": blocks})
+
+
+def _marked(blocks: list[Block], message: Block) -> list[Block]:
+    """A mark for the prompt cache on a whole message stands on its last block."""
+    if blocks and message.get("cache_control"):
+        blocks[-1].setdefault("cache_control", message["cache_control"])
+    return blocks
 
 
 def _spoken(message: Block, where: str, used: dict[str, None]) -> tuple[list[Block], list[str]]:

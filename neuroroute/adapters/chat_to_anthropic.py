@@ -14,6 +14,7 @@ from neuroroute.adapters.base import StreamTranslator
 from neuroroute.adapters.chat_messages import conversation
 from neuroroute.adapters.families import Claude, claude
 from neuroroute.adapters.naming import Naming
+from neuroroute.adapters.prompt_cache import mark
 from neuroroute.adapters.refusals import refusal
 from neuroroute.adapters.relay import asks_usage, checked
 from neuroroute.adapters.shapes import each, listed, number, obj, word, written
@@ -75,6 +76,10 @@ def translated(body: Mapping[str, Any], target: Target, *, stream: bool, raw_byt
         out["metadata"] = {"user_id": body["user"]}
     if stream:
         out["stream"] = True
+    if isinstance(body.get("cache_control"), dict):
+        out["cache_control"] = body["cache_control"]
+    if target.provider.prompt_cache:
+        mark(out, target.model.upstream_model, raw_bytes)
     return out
 
 

@@ -47,6 +47,14 @@ _CLAUDES: Final = (
 _NEWEST_CLAUDE: Final = Claude("none", "effort", "always", True, False, 64_000)
 _NOT_CLAUDE: Final = Claude("both", "none", "asked", False, True, 8192)  # other models behind the Messages API, e.g. of LM Studio
 
+_CACHED_FROM: Final = (
+    (re.compile(r"(fable|mythos|opus)-5(\D|$)"), 512),
+    (re.compile(r"(opus-4-[56]|haiku-4-5)(\D|$)"), 4096),
+    (re.compile(r"opus-4-7|3-haiku|3-5-haiku"), 2048),
+    (re.compile(r"claude"), 1024),
+)
+"""Tokens that a beginning must have for Anthropic's prompt cache to hold it. Source: its prompt caching page (read 2026-11)."""
+
 _OPENAI_REASONING: Final = re.compile(r"(?:^|/)(?:o[1-9](?:$|-)|gpt-(?:[5-9]|[1-9]\d)|codex)")
 
 
@@ -57,6 +65,12 @@ def claude(model: str) -> Claude:
         if pattern.search(name):
             return family
     return _NEWEST_CLAUDE if "claude" in name else _NOT_CLAUDE
+
+
+def least_cached_tokens(model: str) -> int | None:
+    """How long a beginning must be for a Claude model's prompt cache; None for what is no Claude, which may refuse marks."""
+    name = model.lower().replace(".", "-")
+    return next((tokens for pattern, tokens in _CACHED_FROM if pattern.search(name)), None) if "claude" in name else None
 
 
 def openai_reasoning(model: str) -> bool:

@@ -54,7 +54,7 @@ def _learn(call: Call, s: Services) -> None:
     if call.target is None:
         return
     if call.thread is not None:
-        s.threads.answered(call.thread, call.target.name, call.usage.prompt_tokens, monotonic_s())
+        s.threads.answered(call.thread, call.target.name, call.usage, monotonic_s())
     if call.classification is not None and call.finish_reason in ("stop", "tool_calls"):
         s.router.lengths.observe(call.classification.label, call.target.name, call.usage.completion_tokens)
     if call.usage.source == "provider" and call.conversation is not None:

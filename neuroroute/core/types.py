@@ -81,6 +81,7 @@ class Provider:
     timeouts: Timeouts = field(default_factory=Timeouts)
     speaks: frozenset[Dialect] = frozenset({Dialect.CHAT, Dialect.EMBEDDINGS, Dialect.COMPLETIONS, Dialect.PASS})
     discover: bool = False
+    prompt_cache: bool = True  # whether translated requests get marks for its prompt cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def _provider(name: str, given: ProviderConfig, base: Timeouts) -> Provider:
         timeouts=given.timeouts.over(base),
         speaks=frozenset(given.speaks) if given.speaks is not None else _speaks(name, given),
         discover=given.discover,
+        prompt_cache=given.prompt_cache,
     )
 
 

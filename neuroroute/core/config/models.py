@@ -92,6 +92,9 @@ class ProviderConfig(_Part):
     speaks: tuple[Dialect, ...] | None = Field(
         default=None, description="dialects passed on untranslated; default: by protocol and address"
     )
+    prompt_cache: bool = Field(
+        default=True, description="mark long beginnings for the prompt cache (anthropic, translated requests without marks of their own)"
+    )
     timeouts: TimeoutsConfig = TimeoutsConfig()
     limits: LimitsConfig = LimitsConfig()
 
