@@ -15,7 +15,7 @@ joins them in `chain`.
                admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_alerts
                dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
-               dispatch settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined)
+               dispatch hedge settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined)
                meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages prompt_cache anthropic_answers),
@@ -26,7 +26,7 @@ joins them in `chain`.
                learned: evidence posteriors explore trail replay refit judge | refresh priors (made by hand)
     classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data
                augment measure metrics many card chart | corpus, weights
-    limits     may it go on: rate window concurrency queue | budget account | the common store: leases share book neighbours
+    limits     may it go on: rate window concurrency queue throttle | budget account | the common store: leases share book neighbours
     caching    was it answered before: keys policy entry responses forms likeness
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv

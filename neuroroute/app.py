@@ -32,6 +32,7 @@ from neuroroute.chain.budget_rules import BudgetRules
 from neuroroute.chain.flight import Flights
 from neuroroute.chain.flight_shared import SharedFlights
 from neuroroute.chain.gauges import sources
+from neuroroute.chain.hedge import Hedging
 from neuroroute.chain.judging import Judge
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
@@ -42,6 +43,7 @@ from neuroroute.chain.tapes import Tapes
 from neuroroute.chain.texts import Texts
 from neuroroute.chain.versions import Versions
 from neuroroute.classifier import Classifier
+from neuroroute.core.clock import monotonic_s
 from neuroroute.core.config import ConfigFile
 from neuroroute.core.ids import new_id
 from neuroroute.core.money import Budget
@@ -55,6 +57,7 @@ from neuroroute.limits.leases import Leases
 from neuroroute.limits.neighbours import Neighbours
 from neuroroute.limits.queue import Queues
 from neuroroute.limits.rate import Limiter
+from neuroroute.limits.throttle import Throttles
 from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.offers import timeouts_of
@@ -85,6 +88,7 @@ READINGS_PER_S: Final = 50.0
 """Prompts of named models that a worker labels: at 0.1 ms each half a percent of a core."""
 RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
+OUTLIERS_EVERY_S: Final = 2.0
 JOURNAL_FOLDER: Final = "journal"
 WATCH_LOCK: Final = "watch.lock"
 LIMITS_FOLDER: Final = "limits"
@@ -140,7 +144,9 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     cors.allow(app, settings.cors_origins)
 
     def swapped(catalog: Catalog) -> None:
-        services.health.keep(frozenset(entry.key for entry in catalog.entries.values()))
+        known = frozenset(entry.key for entry in catalog.entries.values())
+        services.health.keep(known)
+        services.throttles.keep(known)
         _configure(services, offer)
 
     offer.on_swap = swapped
@@ -195,6 +201,7 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
         "alert webhook": app[WATCH].webhook.run,
         "limits": s.limiter.run,
         "budgets": s.budgets.run,
+        "outliers": lambda: _look_for_outliers(s),
         "journal": app[JOURNAL].run,
         "journals left behind": Recovery(app[JOURNAL].folder, Usage(app[DATABASE]).insert_many, USAGE).run,
         "discovery": discovery.run,
@@ -210,6 +217,13 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
     if file is not None:
         jobs["configuration"] = lambda: file.watch(offer.take)
     return jobs
+
+
+async def _look_for_outliers(s: Services) -> None:
+    """Compare the targets with each other, for ever."""
+    while True:
+        await asyncio.sleep(OUTLIERS_EVERY_S)
+        s.health.eject(monotonic_s())
 
 
 async def _stores(app: web.Application) -> AsyncIterator[None]:
@@ -295,6 +309,7 @@ def _configure(s: Services, offer: Offer) -> None:
     s.cache_rules.share = Share(config.cache.share or ("key" if s.settings.cache_by_user else "user"))
     s.transport.guard.origins = private_hosts.guarded(config, offer.layers)
     s.limit_rules.configure(config.limits.limits())
+    s.hedging.configure(config.routing.hedging)
     s.budget_rules.configure([budget.budget() for budget in config.budgets])
     named = {name: provider.limits.limits() for name, provider in config.providers.items()}
     named |= {f"{model.provider}/{name}": model.limits.limits() for name, model in config.models.items()}
@@ -343,6 +358,7 @@ def _services(
         limiter=limiter,
         concurrency=Concurrency(),
         queues=Queues(limiter),
+        throttles=Throttles(limiter),
         budget_rules=BudgetRules(),
         budgets=budgets,
         cache=ResponseCache(settings.cache_max_bytes // settings.workers, redis, prefix=settings.cache_prefix),
@@ -355,6 +371,7 @@ def _services(
         threads=Threads(),
         health=health,
         retry_budget=RetryBudget(settings.retry_budget, floor=RETRY_FLOOR),
+        hedging=Hedging(),
         transport=Transport(),
         responses=StoredResponses(database),
         objects=OwnedObjects(database),

@@ -8,6 +8,7 @@ gets no second try of the same target from us on top. The breaker of each target
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from copy import copy
 from types import TracebackType
 from typing import Any, Final
 
@@ -16,17 +17,29 @@ from neuroroute.adapters.base import StreamTranslator, Translator
 from neuroroute.adapters.transport import UpstreamResponse
 from neuroroute.adapters.upstream import shown_headers
 from neuroroute.chain.call import Call, Tried
+from neuroroute.chain.hedge import hedged
 from neuroroute.chain.meter import checked
 from neuroroute.chain.rate_limit import tokens_asked
 from neuroroute.chain.services import Services
 from neuroroute.chain.trace import marked
 from neuroroute.core.clock import monotonic_s
-from neuroroute.core.errors import NeuroRouteError, Retry, Unavailable, UpstreamBroken, UpstreamError, UpstreamLimited
+from neuroroute.core.errors import (
+    NeuroRouteError,
+    Retry,
+    Unavailable,
+    UpstreamBroken,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamLimited,
+    UpstreamTimeout,
+)
 from neuroroute.core.types import Dialect, Reply, Target
 from neuroroute.limits.queue import Full, Queue, Turn
+from neuroroute.limits.throttle import Throttle
 from neuroroute.routing.health import Attempt
 
 _BACKOFF_S: Final = 0.1  # mean of the pause before the second try of the same target, by full jitter. Guess.
+_TOO_MUCH: Final = (UpstreamLimited, UpstreamBusy, UpstreamTimeout)
 _MAX_PAUSE_S: Final = 2.0  # a provider's longer Retry-After is passed on to the client instead of slept here
 
 
@@ -56,6 +69,10 @@ class Streaming:
     def usage_event(self) -> bytes:
         """The event that reports what was used, where the provider sent one."""
         return getattr(self._translator, "usage_event", b"")
+
+    def belongs_to(self, call: Call) -> None:
+        """The call that it is an answer to, from now on."""
+        self._call = call
 
     async def next(self) -> bytes:
         """The client's next bytes; empty only when the end of the answer brings none. Raises UpstreamError."""
@@ -93,17 +110,18 @@ class dispatch:
     answer, whatever happened: a half-read one is cancelled at the provider.
     """
 
-    __slots__ = ("_attempt", "_call", "_response", "_s", "_streaming", "_turns")
+    __slots__ = ("_attempt", "_response", "_s", "_streaming", "_throttle", "_turns", "call")
 
     def __init__(self, call: Call, s: Services) -> None:
-        self._call, self._s = call, s
+        self.call, self._s = call, s
         self._attempt: Attempt | None = None
         self._response: UpstreamResponse | None = None
         self._streaming: Streaming | None = None
         self._turns: list[Turn] = []
+        self._throttle: Throttle | None = None
 
     async def __aenter__(self) -> Reply | Streaming:
-        call, s = self._call, self._s
+        call, s = self.call, self._s
         assert call.decision is not None
         s.retry_budget.call(monotonic_s())
         last: NeuroRouteError | None = None
@@ -117,7 +135,9 @@ class dispatch:
                     break
                 await asyncio.sleep(_pause_s(last))
             try:
-                return await self._try(target)
+                if s.hedging.on and not call.tried and (wait_s := s.hedging.wait_s(call, target, s)) is not None:
+                    return await hedged(self, wait_s, s)
+                return await self.attempt_at(target)
             except UpstreamError as error:
                 last = error
                 if error.retry is Retry.NEVER:
@@ -126,8 +146,35 @@ class dispatch:
                 last = last or refused
         raise last or Unavailable("No target can serve this model at the moment.", retry_after_s=1.0)
 
+    def fork(self) -> "dispatch":
+        """An attempt of its own, which changes nothing of the call until it is adopted."""
+        shadow = copy(self.call)
+        shadow.tried = []
+        return dispatch(shadow, self._s)
+
+    def adopt(self, other: "dispatch", answer: "Reply | Streaming | NeuroRouteError", waited_s: float) -> "Reply | Streaming":
+        """A fork's answer is the call's. Raises the error that it ended in."""
+        call, theirs = self.call, other.call
+        call.target, call.trace, call.usage, call.finish_reason = theirs.target, theirs.trace, theirs.usage, theirs.finish_reason
+        call.first_byte_s = theirs.first_byte_s
+        call.upstream_s += waited_s
+        call.tried += theirs.tried
+        self._attempt, self._response, self._streaming, self._throttle = other._attempt, other._response, other._streaming, other._throttle
+        self._turns = other._turns
+        if isinstance(answer, NeuroRouteError):
+            raise answer
+        if isinstance(answer, Streaming):
+            answer.belongs_to(call)
+        return answer
+
+    def drop(self) -> None:
+        """A fork that is not taken: its answer is cancelled at the provider."""
+        if self._attempt is not None:
+            self._attempt.abandoned()
+        self._close(0)
+
     def _may_retry(self, again: bool) -> bool:
-        call, s = self._call, self._s
+        call, s = self.call, self._s
         if call.dialect is Dialect.PASS:  # a body that went by is gone, and what such a path does twice nobody knows
             return False
         if len(call.tried) > s.settings.upstream_max_retries:
@@ -136,12 +183,21 @@ class dispatch:
             return False
         return s.retry_budget.take(monotonic_s())
 
-    async def _try(self, target: Target) -> Reply | Streaming:
+    async def attempt_at(self, target: Target) -> Reply | Streaming:
         """One attempt. A hang-up of our client tells nothing about the target and only frees its probe."""
-        call, s = self._call, self._s
+        call, s = self.call, self._s
         assert call.client is not None and call.reservation is not None
+        assert call.decision is not None
+        throttle = s.throttles.of(target.name)
+        if throttle.is_full and target is not call.decision.targets[-1]:
+            raise Unavailable(f"{target.name} bears no more calls at present", retry_after_s=1.0)
         if queues := s.queues.of(target.provider.name, target.name):
             await self._line_up(target, queues)
+        if throttle.places.most:
+            await self._line_up(target, (throttle.queue,))
+        else:
+            throttle.places.running += 1
+            self._throttle = throttle
         began_s = monotonic_s()
         try:
             attempt = self._attempt = s.health.admit(target.name, began_s)
@@ -159,6 +215,8 @@ class dispatch:
             call.upstream_s += now_s - began_s
             call.tried.append(Tried(target, type(error).__name__, now_s - began_s, began_s, span_id))
             attempt.failed(error, now_s)
+            if isinstance(error, _TOO_MUCH):
+                throttle.refused(now_s, began_s)
             self._close(0)
             raise
         except BaseException:
@@ -170,12 +228,14 @@ class dispatch:
         call.tried.append(Tried(target, "ok", now_s - began_s, began_s, span_id))
         if isinstance(answer, Reply):
             attempt.succeeded(now_s, call.usage.completion_tokens, whole=True)
+            throttle.answered(now_s)
         else:
             attempt.first_byte(now_s)
+            throttle.began((now_s - began_s) * 1000.0, now_s)
         return answer
 
     async def _answer(self, response: UpstreamResponse, translator: Translator, target: Target) -> Reply | Streaming:
-        call = self._call
+        call = self.call
         assert call.client is not None
         if response.status >= 300:
             raise translator.error(response.status, response.headers, await response.read())
@@ -197,8 +257,8 @@ class dispatch:
         return reply
 
     async def _begun(self, response: UpstreamResponse, translator: Translator, target: Target) -> Streaming:
-        assert self._call.client is not None
-        stream = Streaming(self._call, response, translator.stream(self._call.client, target), self._s)
+        assert self.call.client is not None
+        stream = Streaming(self.call, response, translator.stream(self.call.client, target), self._s)
         stream.first = await stream.next()
         self._streaming = stream
         return stream
@@ -209,16 +269,16 @@ class dispatch:
         if stream is not None and not stream.done:
             stream.note()
         if isinstance(error, UpstreamError):
-            self._call.tried[-1].outcome = type(error).__name__
+            self.call.tried[-1].outcome = type(error).__name__
             attempt.failed(error, now_s)
         elif stream is None or stream.done:
-            attempt.succeeded(now_s, self._call.usage.completion_tokens)
+            attempt.succeeded(now_s, self.call.usage.completion_tokens)
         attempt.abandoned()  # no verdict yet: our client left
-        self._close(self._call.usage.prompt_tokens + self._call.usage.completion_tokens)
+        self._close(self.call.usage.prompt_tokens + self.call.usage.completion_tokens)
 
     async def _line_up(self, target: Target, queues: Sequence[Queue]) -> None:
         """Wait for the provider's own limits. Raises UpstreamLimited where there is no turn in time."""
-        call = self._call
+        call = self.call
         assert call.principal is not None
         began_s, tokens = monotonic_s(), tokens_asked(call)
         try:
@@ -238,6 +298,9 @@ class dispatch:
             call.upstream_s += monotonic_s() - began_s
 
     def _close(self, used_tokens: int) -> None:
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            throttle.leave()
         turns, self._turns = self._turns, []
         for turn in turns:
             turn.end(used_tokens)

@@ -19,7 +19,7 @@ class Part(Protocol):
 
 def sources(s: Services, database: Database, journal: Journal) -> list[Callable[[], Reading]]:
     """Cache, books, limits, breakers and the database pool; each is asked in another thread than the loop's."""
-    parts: tuple[Part, ...] = (s.cache, s.semantic, s.ledger, journal, s.limiter, s.queues, s.budgets)
+    parts: tuple[Part, ...] = (s.cache, s.semantic, s.ledger, journal, s.limiter, s.queues, s.throttles, s.budgets)
     return [*[part.readings for part in parts], lambda: list(_pool(database)), lambda: list(_breakers(s))]
 
 
@@ -34,3 +34,4 @@ def _pool(database: Database) -> Reading:
 def _breakers(s: Services) -> Reading:
     for target in s.health.snapshot(monotonic_s()):
         yield "neuroroute_breaker_open", (target.target,), float(target.state is not State.CLOSED)
+        yield "neuroroute_target_ejected", (target.target,), float(target.ejected_s > 0.0)

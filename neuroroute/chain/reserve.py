@@ -16,7 +16,7 @@ from neuroroute.core.clock import utcnow
 from neuroroute.core.errors import BudgetSpent, RateLimited
 from neuroroute.core.jsonbytes import dumps
 from neuroroute.core.money import Budget, Reservation
-from neuroroute.core.types import Dialect, Model, Usage
+from neuroroute.core.types import Dialect, Model, Target, Usage
 from neuroroute.limits.budget import began
 from neuroroute.routing.catalog import is_auto
 
@@ -29,10 +29,10 @@ _ANY_OUTPUT_TOKENS: Final = 16_384
 
 async def reserve(call: Call, s: Services) -> None:
     """Sets `reservation`. Raises BudgetSpent; RateLimited where running calls have reserved what is left; Unavailable if there is no space to note it."""
-    assert call.principal is not None
+    assert call.principal is not None and call.decision is not None
     budgets = s.budget_rules.of(call.principal, call.steering.tags)
     call.reservation = await _set_aside(call, s, budgets) if budgets else Reservation(0)
-    s.ledger.open(call.request_id, _begun(call, s))
+    s.ledger.open(call.request_id, begun(call, s, call.decision.targets[0]))
 
 
 async def _set_aside(call: Call, s: Services, budgets: tuple[Budget, ...]) -> Reservation:
@@ -66,7 +66,7 @@ def _told(budget: Budget) -> str:
 def most(call: Call) -> int:
     """The most that the call can cost at any of its targets, in 10^-9 USD. What has no known price counts nothing."""
     assert call.decision is not None and call.client is not None
-    estimate = _prompt_tokens(call)
+    estimate = prompt_tokens(call)
     prompt = int(estimate * _PROMPT_MARGIN) + _PROMPT_MORE_TOKENS
     costs = []
     for target in call.decision.targets:
@@ -97,19 +97,20 @@ def choices(call: Call) -> int:
     return min(count, 128)
 
 
-def _prompt_tokens(call: Call) -> int:
+def prompt_tokens(call: Call) -> int:
+    """Of the request, as far as they can be told at no great cost."""
     if call.conversation is None and (call.dialect is Dialect.PASS or call.principal is None or not call.principal.budgets):
         return len(call.client.raw) // _BYTES_PER_TOKEN if call.client is not None else 0
     return conversation.of(call).prompt_tokens
 
 
-def _begun(call: Call, s: Services) -> bytes:
+def begun(call: Call, s: Services, target: Target) -> bytes:
     """What the journal keeps of a call that begins: its row, if this process dies in the middle of it."""
     principal, decision, client = call.principal, call.decision, call.client
     assert principal is not None and decision is not None and client is not None
-    target, prompt, completion = decision.targets[0], 0, 0
+    prompt = completion = 0
     if call.dialect is not Dialect.PASS:
-        prompt = _prompt_tokens(call)
+        prompt = prompt_tokens(call)
         completion = min(int(_forecast(call, s)), output_bound(call, target.model))
     return dumps(
         {

@@ -22,6 +22,7 @@ from neuroroute.limits.budget import Budgets
 from neuroroute.limits.concurrency import Concurrency
 from neuroroute.limits.queue import Queues
 from neuroroute.limits.rate import Limiter
+from neuroroute.limits.throttle import Throttles
 from neuroroute.routing.catalog import CatalogHolder
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.router import Router
@@ -33,6 +34,7 @@ from neuroroute.telemetry.metrics import Metrics
 from neuroroute.telemetry.tracing import Traces
 
 if TYPE_CHECKING:
+    from neuroroute.chain.hedge import Hedging
     from neuroroute.chain.semantic import Semantic
     from neuroroute.chain.texts import Texts
 
@@ -45,6 +47,7 @@ class Services:
     limiter: Limiter
     concurrency: Concurrency
     queues: Queues
+    throttles: Throttles
     budget_rules: BudgetRules
     budgets: Budgets
     cache: ResponseCache
@@ -57,6 +60,7 @@ class Services:
     threads: Threads
     health: Health
     retry_budget: RetryBudget
+    hedging: "Hedging"
     transport: Transport
     responses: StoredResponses
     objects: OwnedObjects

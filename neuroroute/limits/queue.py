@@ -42,15 +42,27 @@ class Turn:
             self._queue.leave()
 
 
+class Places:
+    """Where calls run: `most` at once, 0 = any number."""
+
+    __slots__ = ("most", "running")
+
+    def __init__(self, most: int = 0) -> None:
+        self.most, self.running = most, 0
+
+    @property
+    def full(self) -> bool:
+        return 0 < self.most <= self.running
+
+
 class Queue:
     """
-    concurrency: calls at once of this process, 0 = any number. checks: what holds per minute, in all processes that share a limiter.
+    places: where those who had their turn run. checks: what holds per minute, in all processes that share a limiter.
     """
 
-    def __init__(self, limiter: Limiter, checks: Sequence[Check], concurrency: int) -> None:
-        self._limiter, self._checks, self._concurrency = limiter, tuple(checks), concurrency
+    def __init__(self, limiter: Limiter, checks: Sequence[Check], places: Places) -> None:
+        self._limiter, self._checks, self._places = limiter, tuple(checks), places
         self._most_tokens = min([check.limit for check in checks if check.is_tokens], default=0)  # a larger call waits until all is free
-        self._running = 0
         self._waiting: OrderedDict[str, deque[tuple[asyncio.Future[Turn], int]]] = OrderedDict()
         self._count = 0
         self._serving = False
@@ -61,16 +73,16 @@ class Queue:
 
     def is_like(self, other: "Queue") -> bool:
         """Whether both hold the same limits."""
-        return (self._checks, self._concurrency) == (other._checks, other._concurrency)
+        return (self._checks, self._places.most) == (other._checks, other._places.most)
 
     def try_enter(self, tokens: int) -> Turn | None:
         """A turn, if nobody waits and the limits allow it now."""
-        if self._count or (self._concurrency and self._running >= self._concurrency):
+        if self._count or self._places.full:
             return None
         verdict = self._limiter.try_admit(self._checks, min(tokens, self._most_tokens)) if self._checks else None
         if self._checks and (verdict is None or not verdict.admitted):
             return None
-        self._running += 1
+        self._places.running += 1
         return Turn(self, verdict)
 
     async def enter(self, who: str, tokens: int, most_s: float = WAIT_MAX_S) -> Turn | Full:
@@ -83,7 +95,7 @@ class Queue:
         future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(who, deque()).append((future, tokens))
         self._count += 1
-        self._serve()
+        self.serve()
         try:
             async with asyncio.timeout(most_s):
                 return await future
@@ -99,9 +111,14 @@ class Queue:
             raise
 
     def leave(self) -> None:
-        self._running -= 1
-        if self._count:
-            self._serve()
+        self._places.running -= 1
+        self.serve()
+
+    def serve(self) -> None:
+        """There may be a free place."""
+        if self._count and not self._serving:
+            self._serving = True
+            spawn(self._turns(), name="provider queue")
 
     def _forget(self, who: str, future: "asyncio.Future[Turn]") -> None:
         line = self._waiting.get(who)
@@ -113,15 +130,10 @@ class Queue:
                     del self._waiting[who]
                 return
 
-    def _serve(self) -> None:
-        if not self._serving:
-            self._serving = True
-            spawn(self._turns(), name="provider queue")
-
     async def _turns(self) -> None:
         """Give turns as long as somebody waits and there is a free place."""
         try:
-            while self._waiting and not (self._concurrency and self._running >= self._concurrency):
+            while self._waiting and not self._places.full:
                 who, line = next(iter(self._waiting.items()))
                 verdict = None
                 if self._checks:
@@ -134,7 +146,7 @@ class Queue:
             self._serving = False
 
     def _give(self, who: str, turn: Turn) -> None:
-        self._running += 1
+        self._places.running += 1
         line = self._waiting.get(who)
         if not line:  # it left while the limiter was asked
             turn.end(0)
@@ -166,7 +178,7 @@ class Queues:
             if tokens:
                 checks.append(Check("provider", name, tokens, unit=Unit.TOKENS))
             part = max(concurrency // processes, 1) if concurrency else 0
-            queue = Queue(self._limiter, checks, part)
+            queue = Queue(self._limiter, checks, Places(part))
             old = self._queues.get(name)
             queues[name] = old if old is not None and old.is_like(queue) else queue
         self._queues = queues

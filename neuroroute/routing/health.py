@@ -7,11 +7,15 @@ probe closes it; a probe that ends without a verdict (its client left) only free
 
 What counts: no connection, timeouts, 5xx, answers that make no sense, cut streams. What does not: 4xx, 429, clients that leave. A target
 that limits us, refuses our credentials or lost the model is *avoided* for a while: still allowed, but behind all others.
+
+A target that fails more often than its peers do, or got slower than it was while they did not, is *ejected* in the same way (`eject`, every few
+seconds): for longer each time, and never more than half of the targets at once.
 """
 
 import enum
 import math
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 from neuroroute.core.errors import (
@@ -30,6 +34,14 @@ MAX_OPEN_S: Final = 300.0
 _FADE_S: Final = 45.0  # time constant of the failure window: a failure counts 1/e after this
 _AVOID_S: Final = 5.0  # after a 429 without Retry-After
 _AVOID_MAX_S: Final = 120.0
+EJECT_S: Final = 30.0  # the first time; Envoy's default
+EJECT_MAX_S: Final = 300.0
+EJECT_SHARE: Final = 0.5
+_PEERS_CALLS: Final = 10.0  # fading calls that a target is judged by
+_RATE_MORE: Final = 0.2  # of its calls fail, more than of its peers'
+_TIMES_SLOWER: Final = 2.5  # than it was, and than its peers got
+_SLOWER_MS: Final = 100.0
+_SEEN: Final = 20
 _FAULTS: Final = (ConnectFailed, UpstreamTimeout, UpstreamBusy, UpstreamBroken, StreamCut)
 
 
@@ -48,6 +60,7 @@ class TargetHealth:
     consecutive_failures: int
     retry_after_s: float
     avoided_s: float
+    ejected_s: float
     ttft_ms: float | None
     ttft_p95_ms: float | None
     tokens_per_s: float | None
@@ -56,27 +69,45 @@ class TargetHealth:
 
 @dataclass(slots=True)
 class Latency:
-    """Live latency of one target: moving averages, and a running estimate of the 95th percentile of the time to the first token."""
+    """
+    Live latency of one target: moving averages, and running estimates of the 95th percentiles of the time to the first token, and of whole answers'.
+
+    usual_ms: the time to the first token over hundreds of answers.
+    """
 
     ttft_ms: float = 0.0
+    usual_ms: float = 0.0
     ttft_p95_ms: float = 0.0
     tokens_per_s: float = 0.0
     seen: int = 0
     paced: int = 0
     _spread: float = 0.0
+    wholes: int = 0
+    whole_ms: float = 0.0
+    whole_p95_ms: float = 0.0
+    _whole_spread: float = 0.0
 
     def first_token(self, ttft_ms: float) -> None:
         self.seen += 1
         step = max(1.0 / self.seen, 0.1)
         self._spread += step * (abs(ttft_ms - self.ttft_ms) - self._spread)
         self.ttft_ms += step * (ttft_ms - self.ttft_ms)
+        self.usual_ms += max(1.0 / self.seen, 0.005) * (ttft_ms - self.usual_ms)
         if self.seen == 1:
             self.ttft_p95_ms, self._spread = ttft_ms, ttft_ms / 2
             return
-        # Stochastic quantile: up 19 times as far as down, so it rests where 1 of 20 lies above.
-        stride = max(self._spread, 1.0) * max(2.0 / self.seen, 0.1)
-        self.ttft_p95_ms += stride * 0.95 if ttft_ms > self.ttft_p95_ms else -stride * 0.05
-        self.ttft_p95_ms = max(self.ttft_p95_ms, 0.0)
+        self.ttft_p95_ms = _p95(self.ttft_p95_ms, ttft_ms, self._spread, self.seen)
+
+    def whole(self, took_ms: float) -> None:
+        """An answer in one piece, and the time until it was there."""
+        self.wholes += 1
+        step = max(1.0 / self.wholes, 0.1)
+        self._whole_spread += step * (abs(took_ms - self.whole_ms) - self._whole_spread)
+        self.whole_ms += step * (took_ms - self.whole_ms)
+        if self.wholes == 1:
+            self.whole_p95_ms, self._whole_spread = took_ms, took_ms / 2
+            return
+        self.whole_p95_ms = _p95(self.whole_p95_ms, took_ms, self._whole_spread, self.wholes)
 
     def pace(self, tokens: int, seconds: float) -> None:
         """Tokens after the first and the time they took."""
@@ -84,6 +115,12 @@ class Latency:
             return
         self.paced += 1
         self.tokens_per_s += max(1.0 / self.paced, 0.1) * (tokens / seconds - self.tokens_per_s)
+
+
+def _p95(known_ms: float, ms: float, spread: float, seen: int) -> float:
+    """Stochastic quantile: up 19 times as far as down, so it rests where 1 of 20 lies above."""
+    stride = max(spread, 1.0) * max(2.0 / seen, 0.1)
+    return max(known_ms + (stride * 0.95 if ms > known_ms else -stride * 0.05), 0.0)
 
 
 @dataclass(slots=True)
@@ -103,6 +140,8 @@ class _Breaker:
     retry_at_s: float = 0.0
     probe: "Attempt | None" = None
     avoid_until_s: float = 0.0
+    ejected_until_s: float = 0.0
+    ejected: int = 0  # how often of late, for the growth of the pause
 
     def refused_s(self, now_s: float) -> float:
         """How long a caller should wait; 0 if it may try now."""
@@ -117,6 +156,24 @@ class _Breaker:
         self.faded_at_s = now_s
         self.faults = self.faults * fade + fault
         self.calls = self.calls * fade + 1.0
+
+    def is_judged(self, now_s: float) -> bool:
+        """Whether it was asked often enough, of late, to be compared with others."""
+        return self.calls * math.exp(-max(now_s - self.faded_at_s, 0.0) / _FADE_S) >= _PEERS_CALLS
+
+    @property
+    def slowness(self) -> float:
+        """How many times slower it is than it was."""
+        live = self.latency
+        return live.ttft_ms / live.usual_ms if live.seen >= _SEEN and live.ttft_ms > live.usual_ms + _SLOWER_MS else 1.0
+
+    def eject(self, now_s: float) -> None:
+        """What is known of it is forgotten: when the pause is over, new calls tell."""
+        self.ejected += 1
+        self.ejected_until_s = now_s + min(EJECT_S * self.ejected, EJECT_MAX_S)
+        self.avoid[0] = max(self.avoid[0], self.ejected_until_s)
+        self.faults = self.calls = 0.0
+        self.latency.ttft_ms = self.latency.usual_ms
 
     def fail(self, now_s: float) -> None:
         self.count(now_s, 1.0)
@@ -174,6 +231,7 @@ class Attempt:
         if self._settled:
             return
         if whole:
+            self._breaker.latency.whole((now_s - self._sent_at_s) * 1000.0)
             self._breaker.latency.pace(output_tokens, now_s - self._sent_at_s)
         else:
             self.first_byte(now_s)
@@ -244,7 +302,25 @@ class Health:
     def avoided(self, target: str, now_s: float) -> bool:
         """It limited or refused us a short while ago: better ask another one first."""
         breaker = self._breakers.get(target)
-        return breaker is not None and breaker.avoid_until_s > now_s
+        return breaker is not None and (breaker.avoid_until_s > now_s or breaker.ejected_until_s > now_s)
+
+    def eject(self, now_s: float) -> None:
+        """Compare the targets that were asked of late, and put those last for a while that do much worse than the others."""
+        judged = []
+        for breaker in self._breakers.values():
+            if breaker.ejected and now_s > breaker.ejected_until_s + EJECT_S * breaker.ejected:
+                breaker.ejected -= 1
+            if breaker.state is State.CLOSED and breaker.is_judged(now_s):
+                judged.append((breaker.faults / breaker.calls, breaker.slowness, breaker))
+        out = sum(breaker.ejected_until_s > now_s for breaker in self._breakers.values())
+        for rate, slowness, breaker in sorted(judged, key=lambda one: (one[0], one[1]), reverse=True):
+            others = [one for one in judged if one[2] is not breaker]
+            if not others or out + 1 > EJECT_SHARE * len(self._breakers):
+                return
+            usual_rate, usual_slowness = median([one[0] for one in others]), median([one[1] for one in others])
+            if breaker.ejected_until_s <= now_s and (rate > usual_rate + _RATE_MORE or slowness > _TIMES_SLOWER * usual_slowness):
+                breaker.eject(now_s)
+                out += 1
 
     def latency(self, target: str) -> Latency | None:
         """Live figures; None before the first answer."""
@@ -288,6 +364,7 @@ class Health:
             breaker.consecutive,
             breaker.refused_s(now_s),
             max(breaker.avoid_until_s - now_s, 0.0),
+            max(breaker.ejected_until_s - now_s, 0.0),
             live.ttft_ms if live.seen else None,
             live.ttft_p95_ms if live.seen else None,
             live.tokens_per_s if live.paced else None,
@@ -299,7 +376,7 @@ class RetryBudget:
     """
     Extra attempts as a share of the calls of the last seconds; at least `floor` are always allowed in a window.
 
-    Keeps retries from doubling the load of a provider that is already down. A ring of ten slices, O(1).
+    Keeps retries from doubling the load of a provider that is already down. A ring of ten slices, O(1). amount: what is counted, where it is not calls.
     """
 
     def __init__(self, share: float = 0.2, window_s: float = 10.0, floor: int = 1) -> None:
@@ -310,19 +387,19 @@ class RetryBudget:
         self._slice = 0
         self._call_sum = self._extra_sum = 0
 
-    def call(self, now_s: float) -> None:
+    def call(self, now_s: float, amount: int = 1) -> None:
         """A call came in."""
         place = self._turn(now_s)
-        self._calls[place] += 1
-        self._call_sum += 1
+        self._calls[place] += amount
+        self._call_sum += amount
 
-    def take(self, now_s: float) -> bool:
+    def take(self, now_s: float, amount: int = 1) -> bool:
         """True, and counted, if one more attempt is within the budget."""
         place = self._turn(now_s)
-        if self._extra_sum + 1 > max(self._share * self._call_sum, self._floor):
+        if self._extra_sum + amount > max(self._share * self._call_sum, self._floor):
             return False
-        self._extras[place] += 1
-        self._extra_sum += 1
+        self._extras[place] += amount
+        self._extra_sum += amount
         return True
 
     def _turn(self, now_s: float) -> int:

@@ -63,6 +63,15 @@ METRICS: Final = (
     Metric("neuroroute_unpriced_calls", "counter", "Answered calls whose model has no known price", ("model", "provider")),
     Metric("neuroroute_attempts", "counter", "Tries of targets; outcome: ok or the name of the error", ("target", "outcome")),
     Metric("neuroroute_calls_running", "gauge", "Calls that are being answered"),
+    Metric(
+        "neuroroute_hedges", "counter", "Second attempts beside slow first ones, by which one was taken: first, second, neither", ("taken",)
+    ),
+    Metric("neuroroute_target_running", "gauge", "Tries of this target that are under way", ("target",)),
+    Metric(
+        "neuroroute_target_bound", "gauge", "Tries at once that this target is found to bear, all workers together; none = any", ("target",)
+    ),
+    Metric("neuroroute_target_waiting", "gauge", "Calls that wait for a place at a target with a bound", ("target",)),
+    Metric("neuroroute_target_ejected", "gauge", "Workers that ask this target last, as it does worse than its peers", ("target",)),
     Metric("neuroroute_breaker_open", "gauge", "Workers whose breaker keeps calls from this target", ("target",)),
     Metric(
         "neuroroute_discovery_failing",

@@ -33,7 +33,7 @@ async def health(request: web.Request) -> web.Response:
     now_s = monotonic_s()
     providers = dict.fromkeys(s.catalog.current.providers, "ok")
     for target in s.health.snapshot(now_s):
-        if target.state is not State.CLOSED:
+        if target.state is not State.CLOSED or target.ejected_s:
             providers[target.target.partition("/")[0]] = "degraded"
     redis = request.app[REDIS]
     checks = {
@@ -45,6 +45,8 @@ async def health(request: web.Request) -> web.Response:
     degraded = database.away or checks["redis"] == "error" or "degraded" in providers.values()
     status = "error" if not welcome else "degraded" if degraded else "ok"
     body = {"status": status, "version": __version__, "uptime_s": round(lifecycle.uptime_s, 3), "checks": checks}
+    if bounds := s.throttles.bounds():
+        body["target_bounds"] = bounds
     return _answer(503 if status == "error" else 200, body)
 
 

@@ -285,3 +285,76 @@ def test_in_no_window_more_than_the_share(events: list[tuple[bool, float]]) -> N
             extras.append(now_s)
             recent = sum(at > now_s - 8.99 for at in extras)
             assert recent <= max(1, 0.2 * sum(at > now_s - 10.0 for at in calls))
+
+
+def served(health: Health, target: str, count: int, now_s: float, ttft_ms: float = 100.0) -> None:
+    for _ in range(count):
+        attempt = health.admit(target, now_s - ttft_ms / 1000)
+        attempt.first_byte(now_s)
+        attempt.succeeded(now_s)
+
+
+def peers(count: int = 4) -> Health:
+    """Targets that were asked 200 times each, until second 100."""
+    health = Health()
+    for number in range(count):
+        served(health, f"p/{number}", 200, 100.0)
+    health.eject(100.0)
+    assert not any(one.ejected_s for one in health.snapshot(100.0))
+    return health
+
+
+def test_a_target_that_fails_more_than_its_peers_is_asked_last_and_longer_each_time() -> None:
+    health, now_s, pauses = peers(), 300.0, []
+    for _ in range(3):
+        for _ in range(40):
+            for number in range(4):
+                served(health, f"p/{number}", 2 if number else 1, now_s)
+            fail(health, now_s, target="p/0")
+            served(health, "p/0", 1, now_s)
+        health.eject(now_s)
+        pauses.append(round(health.look("p/0", now_s).ejected_s))
+        assert health.avoids(now_s) and health.avoided("p/0", now_s) and health.refused_s("p/0", now_s) == 0.0
+        served(health, "p/0", 5, now_s)
+        assert health.avoided("p/0", now_s), "a good answer does not end it"
+        now_s += pauses[-1] + 1
+        assert not health.avoided("p/0", now_s)
+    assert pauses == [30, 60, 90]
+    assert [one.target for one in health.snapshot(now_s - 10) if one.ejected_s] == ["p/0"]
+
+
+def test_a_target_that_got_slower_is_ejected_but_not_if_all_did_nor_if_it_always_was() -> None:
+    health = peers()
+    served(health, "p/slow", 200, 100.0, ttft_ms=3000.0)
+    served(health, "p/1", 30, 101.0, ttft_ms=900.0)
+    health.eject(101.0)
+    assert [one.target for one in health.snapshot(101.0) if one.ejected_s] == ["p/1"]
+    health = peers()
+    for number in range(4):
+        served(health, f"p/{number}", 30, 101.0, ttft_ms=900.0)
+    health.eject(101.0)
+    assert not any(one.ejected_s for one in health.snapshot(101.0))
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (5, 2), (8, 4)])
+def test_never_more_than_half_are_ejected_and_one_alone_never_is(count: int, most: int) -> None:
+    health, now_s = peers(count), 101.0
+    for _ in range(10):
+        for number in range(count):
+            served(health, f"p/{number}", 20, now_s)
+            for _ in range(number):
+                for _ in range(3):
+                    fail(health, now_s, target=f"p/{number}")
+                served(health, f"p/{number}", 4, now_s)
+        health.eject(now_s)
+        assert sum(one.ejected_s > 0 for one in health.snapshot(now_s)) <= most
+        now_s += 1.0
+
+
+def test_the_95th_percentile_of_whole_answers() -> None:
+    import random
+
+    rng, live = random.Random(1), Latency()
+    for _ in range(5000):
+        live.whole(rng.uniform(0.0, 1000.0))
+    assert 880 <= live.whole_p95_ms <= 1000

@@ -163,6 +163,14 @@ class RuleConfig(_Part):
     policy: Name | None = None
 
 
+class HedgingConfig(_Part):
+    """A second attempt, beside the first, where an answer begins later than 19 of 20 do. The first to begin is taken; both are paid."""
+
+    enabled: bool = False
+    spend_share: Share = Field(default=0.05, description="what second attempts may cost, as a share of what all calls cost")
+    min_wait_ms: Annotated[int, Field(ge=0, le=600_000)] = Field(default=100, description="no second attempt before this")
+
+
 class RoutingConfig(_Part):
     policy: Name = Field(default="balanced", description="what `auto` means")
     baseline_model: Name | None = Field(default=None, description="what savings are counted against; default: the best model available")
@@ -171,6 +179,7 @@ class RoutingConfig(_Part):
     )
     rules: tuple[RuleConfig, ...] = ()
     default_provider: Name | None = Field(default=None, description="where calls go that name no model; default: the first provider")
+    hedging: HedgingConfig = HedgingConfig()
     learning: LearningConfig = Field(
         default=LearningConfig(), description="how far feedback and outcomes may change what is expected of models"
     )

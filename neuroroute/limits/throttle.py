@@ -1,0 +1,122 @@
+"""
+How many calls at once a target bears, learned from how it takes them.
+
+A target has no bound of its own until it says that it is too much: it limits us, is busy, does not begin in time, or begins its answers much
+later than it used to. Then the bound is a part of what ran, and grows by one for as many good answers as it holds, as long as it is in use. When
+nothing was too much for a while it is gone. Who finds no place waits in a fair queue.
+
+Additive increase, multiplicative decrease: of the known ways the one that needs no idea of the provider's own limit. Per worker, since each sees
+the answers to its own calls. Without a bound a call costs two counts.
+"""
+
+from typing import Final
+
+from neuroroute.limits.queue import Places, Queue
+from neuroroute.limits.rate import Limiter
+
+FLOOR: Final = 4
+"""So few calls at once are not what is too much: a limit per minute, or a fault, is another's business (routing.health)."""
+AFTER_REFUSAL: Final = 0.7
+AFTER_SLOWNESS: Final = 0.9
+LIFT_S: Final = 60.0
+TIMES_SLOWER: Final = 2.5
+SLOWER_MS: Final = 100.0
+_SEEN: Final = 20
+_BUSY: Final = 8
+"""So many calls at once can be the reason of slow answers; fewer are not."""
+
+
+class Throttle:
+    """
+    One target. places.most: its bound, 0 = any number. first_ms: the usual time to the first byte; recent_ms: that of the last answers.
+
+    Times are monotonic seconds.
+    """
+
+    __slots__ = ("_bound", "_lowered_s", "_seen", "first_ms", "places", "queue", "recent_ms")
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.places = Places()
+        self.queue = Queue(limiter, (), self.places)
+        self._bound = self._lowered_s = 0.0
+        self._seen = 0
+        self.first_ms = self.recent_ms = 0.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a call would have to wait."""
+        return self.places.most > 0 and (self.places.full or len(self.queue) > 0)
+
+    def leave(self) -> None:
+        """A call that began without a turn is over."""
+        self.places.running -= 1
+        self.queue.serve()
+
+    def began(self, first_ms: float, now_s: float) -> None:
+        """A streamed answer began `first_ms` after it was asked for."""
+        self._seen += 1
+        self.first_ms += max(1.0 / self._seen, 0.005) * (first_ms - self.first_ms)
+        self.recent_ms += max(1.0 / self._seen, 0.1) * (first_ms - self.recent_ms)
+        slow = self.recent_ms > TIMES_SLOWER * self.first_ms and self.recent_ms > self.first_ms + SLOWER_MS
+        if slow and self._seen >= _SEEN and self.places.running >= _BUSY:
+            self._lower(now_s, now_s - first_ms / 1000.0, AFTER_SLOWNESS)
+        elif self.places.most:
+            self._raise(now_s)
+
+    def answered(self, now_s: float) -> None:
+        """A whole answer came."""
+        if self.places.most:
+            self._raise(now_s)
+
+    def refused(self, now_s: float, began_s: float) -> None:
+        """It was too much for the target: 429, 503, 529, or nothing in time."""
+        self._lower(now_s, began_s, AFTER_REFUSAL)
+
+    def _lower(self, now_s: float, began_s: float, factor: float) -> None:
+        running = self.places.running
+        if running <= FLOOR or (self.places.most and began_s <= self._lowered_s):  # under way when it was lowered: that is no second sign
+            return
+        self._lowered_s = now_s
+        self._bound = max(min(self._bound or running, running) * factor, FLOOR)
+        self.places.most = int(self._bound)
+
+    def _raise(self, now_s: float) -> None:
+        if 2 * self.places.running >= self.places.most:
+            self._bound += 1.0 / self._bound
+        if now_s - self._lowered_s > LIFT_S:
+            self._bound = 0.0
+        self.places.most = int(self._bound)
+        self.queue.serve()
+
+
+class Throttles:
+    """Those of all targets, by `Target.name`."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self._known: dict[str, Throttle] = {}
+
+    def of(self, target: str) -> Throttle:
+        known = self._known.get(target)
+        if known is None:
+            known = self._known[target] = Throttle(self._limiter)
+        return known
+
+    def keep(self, targets: frozenset[str]) -> None:
+        """Forget targets that the catalogue no longer has."""
+        for name in [name for name in self._known if name not in targets]:
+            del self._known[name]
+
+    def bounds(self) -> dict[str, int]:
+        """Calls at once of every target that has a bound at present."""
+        return {name: throttle.places.most for name, throttle in list(self._known.items()) if throttle.places.most}
+
+    def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
+        """For metrics: (name, label values, value)."""
+        found: list[tuple[str, tuple[str, ...], float]] = []
+        for name, throttle in list(self._known.items()):
+            found.append(("neuroroute_target_running", (name,), throttle.places.running))
+            if throttle.places.most:
+                found.append(("neuroroute_target_bound", (name,), throttle.places.most))
+                found.append(("neuroroute_target_waiting", (name,), len(throttle.queue)))
+        return found
