@@ -55,11 +55,13 @@ async def test_a_provider_that_refuses_beyond_so_many_at_once_is_asked_for_no_mo
             async with gw.get("/health", key="") as response:
                 bounds = (await response.json())["target_bounds"]
             assert 4 <= bounds["p/m"] < 45
-            refused[0], statuses = 0, []
-            for round_ in range(1, 4):
+            statuses: list[int] = []
+            for round_ in range(1, 9):
+                if round_ == 6:
+                    refused[0], statuses = 0, []
                 statuses += await asyncio.gather(*(ask(gw, 1000 * round_ + n) for n in range(40)))
             # without a bound it would answer 10 of each 40
-            assert statuses.count(200) > 0.85 * len(statuses) and refused[0] < 0.7 * len(statuses), (refused, statuses)
+            assert statuses.count(200) > 0.75 * len(statuses) and refused[0] < 0.5 * len(statuses), (refused, statuses)
             async with gw.get("/metrics", key="") as response:
                 text = await response.text()
             assert 'neuroroute_target_bound{target="p/m"}' in text and 'neuroroute_target_running{target="p/m"} 0.0' in text
