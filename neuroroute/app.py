@@ -37,6 +37,7 @@ from neuroroute.chain.judging import Judge
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
+from neuroroute.chain.repeats import Repeats
 from neuroroute.chain.semantic import Semantic
 from neuroroute.chain.services import Services
 from neuroroute.chain.tapes import Tapes
@@ -81,7 +82,7 @@ from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.openapi import DOCUMENT, dumped
 from neuroroute.web.routes import table
 from neuroroute.web.sink import KeepAlive
-from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, SERVICES, VERSIONS, WATCH
+from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, REPEATS, SERVICES, VERSIONS, WATCH
 
 DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
 READINGS_PER_S: Final = 50.0
@@ -133,6 +134,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
 
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[errors])
     app[SERVICES], app[DATABASE], app[REDIS] = services, database, redis
+    app[REPEATS] = Repeats(services)
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
     app[VERSIONS] = Versions(database, offer, Vault(settings.neuroroute_secret_key, home), home)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
-from neuroroute.core.jsonbytes import dumps, loads
+from neuroroute.core.jsonbytes import loads
 from neuroroute.store.usage import UsageRecord
 
 R = TypeVar("R")
 
-_NAMES: Final = frozenset(field.name for field in fields(UsageRecord))
+_NAMES: Final = frozenset(field.name for field in fields(UsageRecord) if field.init)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def _decode(data: bytes) -> UsageRecord:
 
 USAGE: Final[Codec[UsageRecord]] = Codec(
     key=lambda record: record.request_id,
-    encode=dumps,
+    encode=UsageRecord.as_json,
     decode=_decode,
     interrupted=lambda record: replace(record, status="interrupted", http_status=500, error_code="interrupted"),
 )

@@ -100,6 +100,10 @@ class ResponseCache:
         self.counts.hits += 1
         return entry
 
+    def peek(self, key: bytes) -> Entry | None:
+        """`look` that counts nothing."""
+        return self._near.get(key)
+
     def other_form(self, key: bytes, entry: Entry) -> Entry | None:
         """The answer found under `key` in its other form: made at the first question, then kept beside it in this process."""
         beside = key + b"~"

@@ -28,9 +28,7 @@ def header_safe(text: str) -> str:
 
 def _common(call: Call) -> dict[str, str]:
     """The headers of every answer, refusals included."""
-    headers = {"x-request-id": call.request_id, "x-neuroroute-cache": call.cache_state}
-    if call.dialect is Dialect.MESSAGES:
-        headers["request-id"] = call.request_id
+    headers = {"x-neuroroute-cache": call.cache_state}
     if call.client_request_id is not None:
         headers["x-client-request-id"] = call.client_request_id
     if call.target is not None:
@@ -41,7 +39,17 @@ def _common(call: Call) -> dict[str, str]:
     elif call.decision is not None:
         headers["x-neuroroute-route"] = header_safe(call.decision.reason)
     headers["x-neuroroute-attempts"] = str(len(call.tried))
-    headers["x-neuroroute-overhead-ms"] = f"{(monotonic_s() - call.started_s - call.upstream_s) * 1000:.2f}"
+    return headers | _own(call)
+
+
+def _own(call: Call) -> dict[str, str]:
+    """Those that differ between two calls of the same request: its id, its time, and what its limits have left."""
+    headers = {
+        "x-request-id": call.request_id,
+        "x-neuroroute-overhead-ms": f"{(monotonic_s() - call.started_s - call.upstream_s) * 1000:.2f}",
+    }
+    if call.dialect is Dialect.MESSAGES:
+        headers["request-id"] = call.request_id
     if call.verdict is not None:
         headers |= call.verdict.headers()
     return headers
@@ -53,6 +61,11 @@ def whole_headers(call: Call, reply: Reply) -> dict[str, str]:
     headers["content-type"] = reply.headers.get("content-type", _JSON)
     _money(call, headers)
     return headers
+
+
+def renewed(headers: Mapping[str, str], call: Call) -> dict[str, str]:
+    """Those of an earlier answer to the same request, for this call of it."""
+    return {**headers, **_own(call)}
 
 
 def stream_headers(call: Call, own: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
@@ -67,6 +80,7 @@ def _money(call: Call, headers: dict[str, str]) -> None:
             headers["x-neuroroute-saved-usd"] = usd(max(call.baseline_cost_nanousd - call.cost_nanousd, 0))
 
 
+@lru_cache(maxsize=4096)  # the answers of a cache save the same again and again
 def usd(nanousd: int) -> str:
     """1500 -> "0.0000015": dollars, exact, without exponent."""
     text = f"{nanousd // 10**9}.{nanousd % 10**9:09d}".rstrip("0")

@@ -66,10 +66,11 @@ def _price(call: Call) -> None:
     if call.target is None or call.usage.source == "none":
         return
     used = call.usage
-    call.cost_nanousd = 0 if call.is_paid_elsewhere else cost_nanousd(call.target.model.price, used)
+    full = cost_nanousd(call.target.model.price, used)
+    call.cost_nanousd = 0 if call.is_paid_elsewhere else full
     baseline = call.catalog.baseline_of(call.requested_model) if call.catalog is not None and call.dialect not in _OWN_BASELINE else None
     if baseline is None or baseline.name == call.target.name:  # what its provider had in its cache is no merit of ours
-        call.baseline_cost_nanousd = cost_nanousd(call.target.model.price, used)
+        call.baseline_cost_nanousd = full
     else:
         call.baseline_cost_nanousd = baseline_nanousd(baseline.model.price, used)
 
@@ -129,10 +130,13 @@ def _record(call: Call, s: Services) -> UsageRecord:
 def _decision(call: Call, s: Services) -> dict[str, Any]:
     """What the row keeps of how the call was decided, and where its time went."""
     kept = s.learning.settled(call, s.router) or {"v": trail.VERSION}
-    began_s = call.started_s
-    kept["stages"] = [[stage, int(took_s * 1e6)] for stage, took_s in call.stage_s.items()]
+    began_s, before_s, stages = call.started_s, call.started_s, []
+    for stage, done_s in call.laps:
+        stages.append((stage, int((done_s - before_s) * 1e6)))
+        before_s = done_s
+    kept["stages"] = stages
     if call.tried:
-        kept["tries"] = [[one.target.name, one.outcome, int((one.began_s - began_s) * 1e6), int(one.took_s * 1e6)] for one in call.tried]
+        kept["tries"] = [(one.target.name, one.outcome, int((one.began_s - began_s) * 1e6), int(one.took_s * 1e6)) for one in call.tried]
     return kept
 
 

@@ -18,6 +18,7 @@ from neuroroute.core.clock import monotonic_s
 from neuroroute.core.settings import Settings
 from neuroroute.serve.banner import Facts
 from neuroroute.serve.listener import BACKLOG
+from neuroroute.web.repeats import again
 from neuroroute.web.server import Edge
 from neuroroute.web.state import LIFECYCLE, OFFER, RELOAD, SERVICES
 
@@ -74,6 +75,7 @@ async def live(
         header_timeout_s=settings.header_timeout_s,
         max_body_bytes=settings.max_body_bytes,
         slow_client_s=settings.slow_client_timeout_s,
+        again=again(app),
     )
     lifecycle = app[LIFECYCLE]
     try:

@@ -133,6 +133,13 @@ class UsageRecord:
     overhead_ms: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     decision: Mapping[str, Any] | None = None
+    _text: bytes | None = field(default=None, init=False, repr=False, compare=False)  # no part of the JSON: its name begins with "_"
+
+    def as_json(self) -> bytes:
+        """The record as the journal and the table are given it; made once. Raises TypeError on what is no JSON."""
+        if self._text is None:
+            self._text = jsonbytes.dumps(self)
+        return self._text
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +213,7 @@ class Usage:
 
     async def _insert(self, records: Sequence[UsageRecord], timeout_s: float, rejected: list[tuple[UsageRecord, BadValue]]) -> int:
         try:
-            return await self._database.execute(INSERT, jsonbytes.dumps(records).decode(), timeout_s=timeout_s)
+            return await self._database.execute(INSERT, _array(records), timeout_s=timeout_s)
         except (BadValue, TypeError, ValueError) as error:
             if len(records) == 1:
                 return await self._insert_cleaned(records[0], error, timeout_s, rejected)
@@ -218,7 +225,7 @@ class Usage:
     ) -> int:
         """One that the table refused as it is."""
         try:
-            return await self._database.execute(INSERT, jsonbytes.dumps([_cleaned(record)]).decode(), timeout_s=timeout_s)
+            return await self._database.execute(INSERT, _array([_cleaned(record)]), timeout_s=timeout_s)
         except (BadValue, TypeError, ValueError, AttributeError):
             rejected.append((record, fault if isinstance(fault, BadValue) else BadValue(str(fault))))
             return 0
@@ -362,6 +369,10 @@ def _dimensions(filters: UsageFilter) -> tuple[tuple[str, str | None], ...]:
     )
 
 
+def _array(records: Sequence[UsageRecord]) -> str:
+    return f"[{b','.join([record.as_json() for record in records]).decode()}]"
+
+
 def _where(filters: UsageFilter) -> Where:
     where = Where()
     _fill(where, filters)
@@ -400,7 +411,7 @@ def _cleaned(record: UsageRecord) -> UsageRecord:
     return UsageRecord(**values)
 
 
-_FIELDS: Final = tuple(column.name for column in dataclasses.fields(UsageRecord))
+_FIELDS: Final = tuple(column.name for column in dataclasses.fields(UsageRecord) if column.init)
 
 
 def _of(row: Row) -> UsageRecord:

@@ -8,6 +8,7 @@ from neuroroute.core.clock import monotonic_s
 from neuroroute.core.types import Dialect
 from neuroroute.web.identity import bearer
 from neuroroute.web.paths import below_v1
+from neuroroute.web.repeats import remember
 from neuroroute.web.sink import HttpSink, HttpSource
 from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, SERVICES
 
@@ -49,6 +50,8 @@ async def infer(request: web.Request, call: Call, sink: HttpSink) -> web.StreamR
     s.metrics.running += 1
     try:
         await live(call, sink, s)
+        if call.kept_entry is not None:
+            remember(request, call)
     finally:
         lifecycle.live_calls -= 1
         s.metrics.running -= 1

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from neuroroute.chain.offer import Offer
+from neuroroute.chain.repeats import Repeats
 from neuroroute.chain.services import Services
 from neuroroute.chain.versions import Versions
 from neuroroute.store.postgres import Database
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from neuroroute.web.sink import KeepAlive
 
 SERVICES: Final = web.AppKey("services", Services)
+REPEATS: Final = web.AppKey("repeats", Repeats)
 LIFECYCLE: Final = web.AppKey("lifecycle", Lifecycle)
 KEEP_ALIVE: Final["web.AppKey[KeepAlive]"] = web.AppKey("keep_alive")
 DATABASE: Final = web.AppKey("database", Database)

@@ -1,0 +1,162 @@
+"""
+A request that comes again byte by byte, and whose answer is kept: answered in the same turn of the loop, by plain calls.
+
+Nothing that may have changed is taken from memory: the key is looked up and its limits are asked, the answer must still be in the cache, and the
+call goes on the books. Remembered is what the very same bytes lead to each time: their meaning and their cache key. Whatever is not as it was when
+they were remembered (another catalogue, a changed key, an answer that went) sends the request the usual way, through `chain.life`.
+"""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+from neuroroute.caching.keys import Share
+from neuroroute.chain import cache, replies
+from neuroroute.chain.call import Call, Steering
+from neuroroute.chain.rate_limit import tokens_asked
+from neuroroute.chain.services import Services
+from neuroroute.chain.settle import settle
+from neuroroute.core.clock import monotonic_s
+from neuroroute.core.types import Dialect, Principal, Reply
+from neuroroute.routing.catalog import Catalog
+
+MOST: Final = 4096
+"""Requests that are remembered: under 1 KB each."""
+LONGEST_BYTES: Final = 32 << 10
+"""A longer body is not looked up: hashing it would cost as much as is saved."""
+_SALT: Final = os.urandom(16)
+
+Head = Sequence[tuple[bytes, bytes]]
+"""Names and values of a request's headers, as they came."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What a request meant, and what of the world that rests on. mark: by which its bytes are known again, its key's among them."""
+
+    mark: bytes
+    principal: Principal
+    catalog: Catalog
+    share: Share
+    dialect: Dialect
+    path: str
+    group: str
+    requested_model: str
+    steering: Steering
+    client_request_id: str | None
+    cache_key: bytes
+    tokens: int
+    made_at_s: float = 0.0  # of the answer that `headers` were made for
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Repeats:
+    """The requests of this process that were answered from its cache."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+        self._known: OrderedDict[int, _Known] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def remember(self, call: Call, path: str, head: Head, body: bytes) -> None:
+        """Learn from a call that is over. Does nothing where its answer was not a whole one of the cache, or it had a wish of its own."""
+        entry, principal, catalog, key = call.kept_entry, call.principal, call.catalog, call.cache_key
+        if call.cache_state != "hit" or call.error is not None or len(body) > LONGEST_BYTES:
+            return
+        if entry is None or principal is None or catalog is None or key is None:
+            return
+        rules = self._s.limit_rules.of(principal, call.group)
+        if call.stream or call.steering.explain or rules.caps or self._s.cache.peek(key) is not entry:
+            return
+        self._known[hash((path, head, body))] = _Known(
+            mark=_mark(path, head, body),
+            principal=principal,
+            catalog=catalog,
+            share=self._s.cache_rules.share,
+            dialect=call.dialect,
+            path=call.path,
+            group=call.group,
+            requested_model=call.requested_model,
+            steering=call.steering,
+            client_request_id=call.client_request_id,
+            cache_key=key,
+            tokens=tokens_asked(call) if rules.counts_tokens else 0,
+        )
+        if len(self._known) > MOST:
+            self._known.popitem(last=False)
+
+    def knows(self, path: str, head: Head, body: bytes) -> bool:
+        """Whether `answer` is worth a try. A few hashes, and none while nothing is remembered."""
+        return bool(self._known) and hash((path, head, body)) in self._known
+
+    def answer(
+        self, path: str, head: Head, body: bytes, headers: Mapping[str, str], bearer: str
+    ) -> tuple[int, bytes, Mapping[str, str]] | None:
+        """Status, body and headers of the answer, on the books; None: go the usual way, nothing was done."""
+        place = hash((path, head, body))
+        known = self._known.get(place)
+        if known is None or known.mark != _mark(path, head, body):
+            return None
+        started_s, s = monotonic_s(), self._s
+        principal = s.keyring.find(bearer)
+        if principal is not known.principal and principal == known.principal:
+            known.principal = principal  # the keys were read again
+        if principal is not known.principal or s.catalog.current is not known.catalog or s.cache_rules.share is not known.share:
+            del self._known[place]
+            return None
+        entry = s.cache.peek(known.cache_key)
+        if entry is None or entry.stream:
+            return None
+        rules = s.limit_rules.of(principal, known.group)
+        verdict = s.limiter.try_admit(rules.checks, known.tokens if rules.counts_tokens else 0) if not rules.caps else None
+        if verdict is None or not verdict.admitted:
+            return None
+        s.cache.counts.hits += 1
+        call = Call(
+            source=_READ,
+            bearer="",
+            started_s=started_s,
+            dialect=known.dialect,
+            path=known.path,
+            headers=headers,
+            group=known.group,
+            client_request_id=known.client_request_id,
+            principal=principal,
+            requested_model=known.requested_model,
+            steering=known.steering,
+            catalog=known.catalog,
+            verdict=verdict,
+            cache_key=known.cache_key,
+            cache_state="hit",
+        )
+        cache.taken(call, entry)
+        call.lap("cache")
+        settle(call, s)
+        if known.made_at_s == entry.made_at_s:
+            return entry.status, entry.body, replies.renewed(known.headers, call)
+        known.made_at_s = entry.made_at_s
+        known.headers = replies.whole_headers(call, Reply(entry.body, call.usage, entry.status, {"content-type": entry.content_type}))
+        return entry.status, entry.body, known.headers
+
+
+def _mark(path: str, head: Head, body: bytes) -> bytes:
+    return hashlib.sha256(b"\0".join((_SALT, path.encode("utf-8", "surrogateescape"), *chain.from_iterable(head), body))).digest()
+
+
+class _Read:
+    """The source of a body that was read already."""
+
+    async def read(self) -> bytes:
+        return b""
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b""
+
+
+_READ: Final = _Read()
