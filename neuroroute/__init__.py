@@ -11,11 +11,11 @@ joins them in `chain`.
     serve      run a process: run process worker supervisor listener database banner
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
-               identity bodies peers paths cors | inference streams stored count_tokens prompt route feedback models usage | admin_users
+               identity bodies peers paths cors | inference repeats streams stored count_tokens prompt route feedback models usage | admin_users
                admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_alerts
                dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
-               dispatch hedge settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined)
+               dispatch hedge settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined) repeats
                meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit
     access     whose key is it: keyring snapshot keys
     adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages prompt_cache anthropic_answers),

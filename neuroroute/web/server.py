@@ -136,7 +136,9 @@ class EdgeHandler(RequestHandler):
     def _comes_again(self) -> bool:
         """Whether the one request that is there is complete, plain, and may have an answer already."""
         again, (message, payload) = self._edge.again, self._messages[0]
-        if again is None or len(self._messages) > 1 or isinstance(message, _ErrInfo) or not payload.is_eof() or len(payload._buffer) != 1:
+        if again is None or len(self._messages) > 1 or isinstance(message, _ErrInfo) or type(payload) is not StreamReader:
+            return False
+        if not payload.is_eof() or len(payload._buffer) != 1:
             return False
         if message.method != "POST" or message.version != HttpVersion11 or message.should_close or message.compression or message.upgrade:
             return False

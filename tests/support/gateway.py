@@ -28,6 +28,7 @@ from neuroroute.core import settings as core_settings
 from neuroroute.core.types import Role
 from neuroroute.store.postgres import Database
 from neuroroute.store.usage import Usage, UsageFilter, UsageRecord
+from neuroroute.web.repeats import again
 from neuroroute.web.server import Edge
 from neuroroute.web.state import DATABASE, SERVICES
 
@@ -43,6 +44,7 @@ class Gateway:
     key: str
     app: web.Application
     http: aiohttp.ClientSession
+    runner: web.AppRunner
 
     @property
     def services(self) -> Services:
@@ -148,6 +150,7 @@ async def gateway(
                 header_timeout_s=settings.header_timeout_s,
                 max_body_bytes=settings.max_body_bytes,
                 slow_client_s=settings.slow_client_timeout_s,
+                again=again(app),
             )
         else:
             runner = web.AppRunner(app, access_log=None, handler_cancellation=False)
@@ -157,6 +160,6 @@ async def gateway(
         port = runner.addresses[0][1]
         try:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http:
-                yield Gateway(f"http://127.0.0.1:{port}", ADMIN_KEY, app, http)
+                yield Gateway(f"http://127.0.0.1:{port}", ADMIN_KEY, app, http, runner)
         finally:
             await runner.cleanup()
