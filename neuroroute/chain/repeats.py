@@ -71,6 +71,8 @@ class Repeats:
             return
         if entry is None or principal is None or catalog is None or key is None:
             return
+        if principal.gate is not None or self._s.texts is not None:  # who must show where they are, or whose words are kept
+            return
         rules = self._s.limit_rules.of(principal, call.group)
         if call.stream or call.steering.explain or rules.caps or self._s.cache.peek(key) is not entry:
             return
@@ -157,6 +159,9 @@ class _Read:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         yield b""
+
+    def address(self) -> str | None:
+        return None
 
 
 _READ: Final = _Read()

@@ -195,3 +195,12 @@ async def test_nothing_is_remembered_of_what_has_wishes(database_url: str) -> No
                         assert response.status == 200
                         await response.read()
         assert len(gw.app[REPEATS]) == 0
+
+
+async def test_a_key_that_is_held_to_its_places_shows_them_each_time(database_url: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw, line(gw) as to:
+        made = await gw.new_key(allowed_ips=["127.0.0.0/8"])
+        mine = request(key=made["key"])
+        await warm(to, up, mine)
+        assert (await to.ask(mine))[0] == 200
+        assert not went_short((await gw.rows(3))[-1]) and len(gw.app[REPEATS]) == 0
