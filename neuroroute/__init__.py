@@ -12,7 +12,7 @@ joins them in `chain`.
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
                identity bodies peers paths cors | inference repeats streams stored count_tokens prompt route feedback models usage | admin_users
-               admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts schemas | session dashboard dashboard_alerts
+               admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts admin_silences schemas | session dashboard dashboard_alerts
                dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
                dispatch hedge settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined) repeats
@@ -30,7 +30,7 @@ joins them in `chain`.
     caching    was it answered before: keys policy entry responses forms likeness
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
-    store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums usage_times spend budgets alerts responses objects
+    store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums usage_times spend budgets alerts alert_silences responses objects
                semantic feedback learned call_texts provider_keys config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster
     core       errors types settings config sealing redaction addresses gate production jsonbytes sse tokens money value clock ids log tasks patience
 

@@ -77,6 +77,7 @@ async def _fetch(call: Call, sink: Sink, s: Services, ending: "_Ending") -> None
         return
     decide(call, s)
     await reserve(call, s)
+    call.lap("reserve")
     async with dispatch(call, s) as answer:
         call.lap("model_generation")
         if isinstance(answer, Reply):

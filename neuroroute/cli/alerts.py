@@ -1,20 +1,23 @@
-"""`neuroroute alerts`: what fires and what did, and a test of the webhook."""
+"""`neuroroute alerts`: what fires and what did, silences, and a test of the webhook."""
 
 import asyncio
 import socket
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neuroroute.cli.out import Fault, load, show, with_database
+from neuroroute.cli.out import Fault, load, show, show_one, with_database, with_versions
 
 if TYPE_CHECKING:
+    from neuroroute.chain.versions import Versions
+    from neuroroute.store.alert_silences import Silence
     from neuroroute.store.alerts import Alert
     from neuroroute.store.postgres import Database
 
 COLUMNS = ("state", "name", "subject", "fired_at", "resolved_at", "acknowledged_by", "message")
 
-app = typer.Typer(help="Alerts: what fires and what did, and a test of the webhook.", no_args_is_help=True)
+app = typer.Typer(help="Alerts: what fires and what did, silences, and a test of the webhook.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -36,6 +39,69 @@ def list_alerts(
         moments = ("fired_at", "resolved_at")
         rows = [{**row, **{name: row[name] and row[name].strftime("%Y-%m-%d %H:%M:%S") for name in moments}} for row in rows]
     show(rows, COLUMNS, as_json=json)
+
+
+@app.command()
+def silence(
+    name: Annotated[str | None, typer.Argument(help="Name of the rule; default: every rule.")] = None,
+    hours: Annotated[float, typer.Option("--for-hours", min=1 / 60, max=720.0, help="How long.")] = 1.0,
+    subject: Annotated[str | None, typer.Option(help="Only what is about this provider, budget or machine.")] = None,
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """For a while, tell nobody of alerts of a rule. They still fire and are shown."""
+
+    async def work(versions: "Versions") -> "Silence":
+        from datetime import timedelta
+
+        from neuroroute.access.keys import NOBODY, note
+        from neuroroute.store.alert_silences import AlertSilences
+        from neuroroute.telemetry.alert_rules import rules_of
+
+        known = sorted({rule.name for rule in rules_of(versions.offer.config.alerts, settings)})
+        if name is not None and name not in known:
+            raise Fault(f"There is no rule {name!r}; there are {', '.join(known)}.")
+        async with versions.database.transaction() as change:
+            made = await AlertSilences(change).add(name=name, subject=subject, lasts=timedelta(hours=hours), comment=comment)
+            await note(change, NOBODY, "alert.silence", made.id, after=asdict(made))
+        return made
+
+    settings = load()
+    show_one(asdict(with_versions(settings, work)), as_json=json)
+
+
+@app.command()
+def silences(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """The silences in force."""
+
+    async def work(database: "Database") -> "list[Silence]":
+        from neuroroute.store.alert_silences import AlertSilences
+
+        return await AlertSilences(database).current()
+
+    show([asdict(one) for one in with_database(load(), work)], ("id", "name", "subject", "until", "comment"), as_json=json)
+
+
+@app.command()
+def unsilence(
+    silence_id: Annotated[str, typer.Argument(help="Id of the silence.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """End a silence: what still fires is told."""
+
+    async def work(database: "Database") -> bool:
+        from neuroroute.access.keys import NOBODY, note
+        from neuroroute.store.alert_silences import AlertSilences
+
+        async with database.transaction() as change:
+            over = await AlertSilences(change).end(silence_id)
+            if over:
+                await note(change, NOBODY, "alert.unsilence", silence_id)
+        return over
+
+    if not with_database(load(), work):
+        raise Fault(f"There is no silence {silence_id!r} in force; neuroroute alerts silences shows those that there are.")
+    show_one({"id": silence_id, "ended": True}, as_json=json)
 
 
 @app.command("test")

@@ -4,7 +4,7 @@ The watch: measures, judges the rules, and makes alerts known. One process of a 
 Of the workers of a machine, the one that holds the lock on a file measures for all of them and reports to the database; of the machines, the
 one that holds a lease there adds the reports up and judges. When either goes, another takes its part within seconds. While the database is away
 every machine judges its own figures: what fires already is known to all and is not told again, but what begins in that time may be told once by
-each machine. An alert is a row that can be open only once, so a dispute about the lease ends in one alert too.
+each machine. What is silenced fires, and nobody is told of it until the silence is over. An alert is a row that can be open only once, so a dispute about the lease ends in one alert too.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.ids import new_id
 from neuroroute.core.money import Budget
 from neuroroute.core.tasks import spawn
+from neuroroute.store.alert_silences import AlertSilences, Silence, silent_until
 from neuroroute.store.alerts import Alert, Alerts, AlertWatch
 from neuroroute.store.postgres import Database, DatabaseAway
 from neuroroute.store.spend import Spend
@@ -74,6 +75,8 @@ class Watch:
         self._open: dict[tuple[str, str], Alert] = {}
         self._unsaved: dict[str, Alert] = {}  # begun or ended while the database was away
         self._queued: set[str] = set()  # open alerts that the webhook has from us
+        self._held: set[str] = set()  # open alerts that nobody was told of, for they are silenced
+        self._silences: list[Silence] = []
         self._books, self._books_at_s, self._expired_at_s = Books(), -1e9, monotonic_s()
         self.leads = False
         self.webhook = webhook(self._told)
@@ -119,6 +122,7 @@ class Watch:
             if not leads:
                 return
             reports = [dict(found) for found in await watch.reports(lasts)]
+            self._silences = await AlertSilences(self._database).current()
             await self._ask_books(rules, now_s)
         except DatabaseAway:
             self.leads = False
@@ -126,6 +130,8 @@ class Watch:
             self._books_at_s = -1e9
         for change in self._board.judge(rules, figures(rules, reports, self._books), now_s):
             await self._make_known(change)
+        for alert in [alert for alert in self._open.values() if alert.id in self._held]:
+            self._tell_begun(alert)
 
     async def close(self) -> None:
         """Leave the watch to others, at once."""
@@ -161,15 +167,23 @@ class Watch:
         for alert in found:
             self._board.adopt(named.get(alert.name) or _gone(alert), alert.subject, alert.value, now_s)
         self._open = {(alert.name, alert.subject): alert for alert in found}
-        self._queued &= {alert.id for alert in found}
+        still = {alert.id for alert in found}
+        self._queued &= still
+        self._held &= still
+        self._silences = await AlertSilences(self._database).current()
         for alert in found if leads else ():
             if alert.told_at is None and alert.telling_failed is None and utcnow() - alert.fired_at > UNTOLD:
                 self._tell_begun(alert)
 
     def _tell_begun(self, alert: Alert) -> None:
-        if alert.id not in self._queued:
-            self._queued.add(alert.id)
-            self.webhook.tell("firing", alert)
+        if alert.id in self._queued:
+            return
+        if silent_until(self._silences, alert.name, alert.subject) is not None:
+            self._held.add(alert.id)
+            return
+        self._held.discard(alert.id)
+        self._queued.add(alert.id)
+        self.webhook.tell("firing", alert)
 
     async def _save(self) -> None:
         """What happened while the database was away. Where another machine noticed the same, its row is the one that stays."""
@@ -193,6 +207,7 @@ class Watch:
             self._expired_at_s = now_s
             await Alerts(self._database).expire(now - KEPT)
             await AlertWatch(self._database).forget()
+            await AlertSilences(self._database).expire(now - KEPT)
 
     async def _make_known(self, change: Change) -> None:
         if change.fires:
@@ -223,7 +238,10 @@ class Watch:
         except DatabaseAway:
             self._unsaved[alert.id] = alert
         _log.info("alert is over: %s", alert.message)
-        self.webhook.tell("resolved", alert)
+        if alert.id in self._held:
+            self._held.discard(alert.id)
+        else:
+            self.webhook.tell("resolved", alert)
 
     def _told(self, delivery: Delivery, failed: str | None) -> None:
         if delivery.event == "firing":

@@ -10,6 +10,7 @@ from aiohttp import web
 from neuroroute.access.keys import note
 from neuroroute.core.errors import NotFound
 from neuroroute.core.types import Principal
+from neuroroute.store.alert_silences import AlertSilences, Silence, silent_until
 from neuroroute.store.alerts import Alert, Alerts, AlertWatch
 from neuroroute.store.postgres import DatabaseAway
 from neuroroute.telemetry.alert_rules import KINDS
@@ -34,6 +35,12 @@ class Found:
     rules: Sequence[dict[str, Any]]
     judged_at: datetime | None
     complete: bool = True
+    silences: Sequence[Silence] = ()
+
+    def shown(self) -> list[dict[str, Any]]:
+        """As JSON has them; `silenced_until` of what fires and nobody is told of."""
+        until = {one.id: silent_until(self.silences, one.name, one.subject) for one in self.alerts if one.resolved_at is None}
+        return [{**shown(one), "silenced_until": until.get(one.id)} for one in self.alerts]
 
 
 async def alerts_of(
@@ -44,12 +51,13 @@ async def alerts_of(
     try:
         found, total = await Alerts(database).page(page=page, limit=limit, firing=firing, rule=rule, name=name)
         judged_at, rules = await AlertWatch(database).rules()
+        silences = await AlertSilences(database).current()
     except DatabaseAway:
         known = (
             [] if firing is False else [one for one in reversed(app[WATCH].firing) if rule in (None, one.rule) and name in (None, one.name)]
         )
         return Found(known[(page - 1) * limit : page * limit], len(known), [], None, complete=False)
-    return Found(found, total, rules, judged_at)
+    return Found(found, total, rules, judged_at, silences=silences)
 
 
 async def acknowledged(request: web.Request, principal: Principal, alert_id: str) -> Alert:
@@ -77,7 +85,7 @@ async def list_alerts(request: web.Request) -> web.Response:
     return answer(
         {
             "object": "list",
-            "data": [shown(alert) for alert in found.alerts],
+            "data": found.shown(),
             "total": found.total,
             "page": page,
             "limit": limit,

@@ -1,20 +1,30 @@
 """The page of alerts: what is wrong, how each rule stands, and what was."""
 
+from typing import Final
+
 from aiohttp import web
 
-from neuroroute.core.errors import Forbidden
+from neuroroute.core.errors import BadRequest, Forbidden, NeuroRouteError
 from neuroroute.core.types import Role
+from neuroroute.store.alert_silences import silent_until
 from neuroroute.store.users import Users
-from neuroroute.web import admin_alerts, session
-from neuroroute.web.bodies import one_of, paging
+from neuroroute.web import admin_alerts, admin_silences, session
+from neuroroute.web.bodies import one_of, paging, validated
 from neuroroute.web.pages import page, render, see
-from neuroroute.web.session import PATH, Visitor
+from neuroroute.web.schemas import SilenceCreate
+from neuroroute.web.session import PATH, Visitor, chosen
 from neuroroute.web.state import DATABASE, SERVICES
+
+_LENGTHS: Final = (("3600", "1 hour"), ("28800", "8 hours"), ("86400", "1 day"), ("604800", "1 week"))
 
 
 @page
 async def alerts_page(request: web.Request, found: Visitor) -> web.StreamResponse:
     """GET /dashboard/alerts: what fires, the rules, and what was."""
+    return await _alerts(request, found)
+
+
+async def _alerts(request: web.Request, found: Visitor, *, error: NeuroRouteError | None = None) -> web.Response:
     if found.principal.role is Role.USER:
         raise Forbidden("This page is for admins and viewers.")
     number, limit = paging(request)
@@ -30,19 +40,52 @@ async def alerts_page(request: web.Request, found: Visitor) -> web.StreamRespons
         "page": number,
         "pages": max(-(-past.total // limit), 1),
         "rules": past.rules,
+        "silences": past.silences,
+        "silent": {
+            alert.id: until for alert in firing.alerts if (until := silent_until(firing.silences, alert.name, alert.subject)) is not None
+        },
+        "names": admin_silences.rule_names(request.app),
+        "lengths": _LENGTHS,
+        "error": error,
         "judged_at": past.judged_at,
         "complete": past.complete,
         "hands": {user.id: user.name for one in hands if (user := await users.get(one)) is not None} if past.complete else {},
         "webhook": request.app[SERVICES].settings.alert_webhook_url is not None,
     }
-    return render(request, "alerts.html", found, context)
+    return render(request, "alerts.html", found, context, status=error.status if error is not None else 200)
 
 
 @page
 async def acknowledge(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/alerts/{id}/acknowledge: somebody takes care of it."""
     await session.form(request, found.csrf)
-    if found.principal.role is not Role.ADMIN:
-        raise Forbidden("This needs the key of an admin.")
+    _admin(found)
     await admin_alerts.acknowledged(request, found.principal, request.match_info["id"])
     return see(f"{PATH}/alerts")
+
+
+@page
+async def silence(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/alerts/silences: nobody is told for a while."""
+    fields = await session.form(request, found.csrf)
+    _admin(found)
+    body = {name: value for name in ("name", "subject", "for_s", "comment") if (value := chosen(fields, name)) is not None}
+    try:
+        await admin_silences.silenced(request, found.principal, validated(SilenceCreate, body))
+    except BadRequest as error:
+        return await _alerts(request, found, error=error)
+    return see(f"{PATH}/alerts")
+
+
+@page
+async def end_silence(request: web.Request, found: Visitor) -> web.StreamResponse:
+    """POST /dashboard/alerts/silences/{id}/end: people are told again."""
+    await session.form(request, found.csrf)
+    _admin(found)
+    await admin_silences.ended(request, found.principal, request.match_info["id"])
+    return see(f"{PATH}/alerts")
+
+
+def _admin(found: Visitor) -> None:
+    if found.principal.role is not Role.ADMIN:
+        raise Forbidden("This needs the key of an admin.")

@@ -163,6 +163,7 @@ _STAGES: Final[Mapping[str, str]] = {
     "cache": "look in the cache",
     "classification": "read the prompt",
     "routing": "choose a model",
+    "reserve": "set money aside",
     "model_generation": "model",
 }
 """What the stages are called for people."""

@@ -29,13 +29,14 @@ from neuroroute.web.state import SERVICES
 _BODIES: Final[Mapping[tuple[str, str], type[BaseModel]]] = {
     ("POST", "/v1/feedback"): FeedbackBody,
     ("POST", "/admin/config/rollback"): schemas.ConfigRollback,
+    ("POST", "/admin/alerts/silences"): schemas.SilenceCreate,
     ("POST", "/admin/users"): schemas.UserCreate,
     ("PUT", "/admin/users/{id}"): schemas.UserUpdate,
     ("POST", "/admin/api-keys"): schemas.KeyCreate,
     ("PUT", "/admin/api-keys/{id}"): schemas.KeyUpdate,
     ("POST", "/admin/api-keys/{id}/rotate"): schemas.KeyRotate,
 }
-_CREATES: Final = frozenset({"/admin/users", "/admin/api-keys"})
+_CREATES: Final = frozenset({"/admin/users", "/admin/api-keys", "/admin/alerts/silences"})
 _PAGED: Final = frozenset(
     {
         "/admin/users",
@@ -104,6 +105,7 @@ _STEERING: Final = {
         "tags": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 256}, "maxProperties": 16},
         "explain": {"type": "boolean"},
         "resumable": {"type": "boolean"},
+        "store_prompts": {"type": "boolean"},
     },
 }
 

@@ -127,6 +127,19 @@ class KeyRotate(_Body):
 
 
 Comment = Annotated[str, Field(max_length=1000)]
+
+
+class SilenceCreate(_Body):
+    """name: of a rule, null = all; subject: what its alerts are about (a provider, a budget, a machine), null = all. for_s: how long, in seconds."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "memory", "for_s": 3600, "comment": "more memory comes tonight"}]})
+
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    subject: Annotated[str, Field(max_length=256)] | None = None
+    for_s: Annotated[int, Field(ge=60, le=30 * 86400)]
+    comment: Comment = ""
+
+
 VersionNumber = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -138,4 +151,8 @@ class ConfigMeta(_Body):
 
 
 class ConfigRollback(ConfigMeta):
+    """version: the one to go back to; 0 = before the first change."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": 3, "comment": "the cheap policy was too cheap", "after": 5}]})
+
     version: VersionNumber

@@ -6,6 +6,7 @@ request asks the keyring whether the key that opened it still opens anything. Fo
 can send them; the sign-in form carries one that is made of a cookie of its own.
 """
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -20,10 +21,11 @@ from aiohttp import web
 from neuroroute.access.keys import Actor, note
 from neuroroute.chain.auth import identify
 from neuroroute.chain.rate_limit import refusal
-from neuroroute.core.errors import BadRequest, Forbidden, Unauthenticated
+from neuroroute.core.errors import BadRequest, Forbidden, NeuroRouteError, Unauthenticated
 from neuroroute.core.types import Principal
 from neuroroute.limits.rate import Check
 from neuroroute.store.sessions import Sessions
+from neuroroute.web.errors import request_id_of
 from neuroroute.web.identity import admit, at_gate, bearer, caller
 from neuroroute.web.peers import address, speaks_for_others
 from neuroroute.web.sink import HttpSource
@@ -38,6 +40,7 @@ _FORM_BYTES: Final = 64 * 1024
 _TOKEN_CHARS: Final = 43  # 32 random bytes in base64
 _PER_ADDRESS: Final = 20  # sign-ins in a minute: an office behind one address still gets in
 _PER_KEY: Final = 5
+_NOTED_PER_MINUTE: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,11 @@ async def sign_in(request: web.Request, key: str) -> str:
     verdict = s.limiter.try_admit(checks) or await s.limiter.admit(checks)
     if not verdict.admitted:
         raise refusal(verdict)
-    principal = at_gate(request, await identify(key, s.keyring))
+    try:
+        principal = at_gate(request, await identify(key, s.keyring))
+    except (Unauthenticated, Forbidden):
+        await _note_refused(request)
+        raise
     token = new_form_token()
     digest = await s.keyring.digest(key)
     async with database.transaction() as change:
@@ -107,6 +114,16 @@ async def sign_in(request: web.Request, key: str) -> str:
         await sessions.create(token, key_id=principal.key_id, key_digest=digest, lasts=SESSION)
         await note(change, Actor(principal.key_id, principal.user_id, address(request)), "session.create", principal.key_id)
     return token
+
+
+async def _note_refused(request: web.Request) -> None:
+    """A sign-in that failed, for the audit log: of a flood of them so many that they are seen, and no more. Never raises."""
+    s, checks = request.app[SERVICES], (Check("refused sign-ins", "all", _NOTED_PER_MINUTE),)
+    verdict = s.limiter.try_admit(checks) or await s.limiter.admit(checks)
+    if verdict.admitted:
+        with contextlib.suppress(NeuroRouteError):
+            who = Actor(address=address(request), request_id=request_id_of(request))
+            await note(request.app[DATABASE], who, "session.refuse", "sign-in")
 
 
 async def renew(request: web.Request, found: Visitor, key: str) -> str:

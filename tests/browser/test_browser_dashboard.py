@@ -122,7 +122,8 @@ async def test_a_key_is_made_used_and_its_call_seen(database_url):
         await page.wait_for_url("**/requests/req_*")
         text = await page.inner_text("main")
         assert "auto" in text and "balanced" in text and "Decision" in text
-        assert await page.locator("svg.waterfall g.bar").count() >= 8  # seven stages and an attempt
+        assert await page.locator("svg.waterfall g.bar").count() >= 9  # eight stages and an attempt
+        assert await page.get_by_text("set money aside").count() >= 1
         await page.locator("svg.waterfall g.bar").first.hover()
         assert "key" in await page.locator(".tip").inner_text()
         await page.get_by_label("It should have gone to").select_option("demo-large")
@@ -222,17 +223,27 @@ async def test_the_playground_shows_errors_and_can_be_stopped(database_url):
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)])
 async def test_every_page_can_be_read(database_url, scheme, width):
-    async with gateway(database_url, neuroroute_demo=True) as gw:
+    async with gateway(database_url, neuroroute_demo=True, store_prompts=True) as gw:
+        async with gw.post("/admin/alerts/silences", {"name": "memory", "for_s": 3600, "comment": "more comes"}) as response:
+            assert response.status == 201
         await gw.new_key(name="a key with a long name that goes on and on", budget={"usd": 1, "period": "day"})
         await gw.new_user(name="Ada")
         async with gw.chat("auto"), gw.chat("nobody-knows-this-one"):
             pass
-        await gw.rows(2)
-        async with browsing(gw, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
-            for path in PAGES:
+        calls = [f"/requests/{row.request_id}" for row in await gw.rows(2)]
+        assert gw.services.texts is not None
+        await gw.services.texts.flush()
+        async with browsing(gw, forgive=("404",), color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
+            for path in (*PAGES, *calls, "/sign-in", "/no-such-page"):
                 await page.goto("/dashboard" + path)
                 await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
                 assert await page.evaluate(AUDIT) == [], path
+
+
+async def test_the_api_documentation_opens(database_url):
+    async with gateway(database_url, neuroroute_demo=True) as gw, browsing(gw) as page:
+        await page.goto("/documentation")
+        await page.get_by_text("/v1/chat/completions").first.wait_for()
 
 
 async def test_pages_work_without_javascript_and_by_keyboard(database_url):

@@ -30,6 +30,16 @@ def test_what_fires_and_what_did(tmp_path, database_url):
     assert table[0].startswith("STATE") and "error_rate is 9 %" in table[1] and table[2].startswith("resolved  memory")
 
 
+def test_silences(tmp_path, database_url):
+    shell = Shell(tmp_path, DATABASE_URL=database_url)
+    made = shell.json("alerts", "silence", "memory", "--for-hours", "2", "--subject", "box", "--comment", "new memory comes")
+    assert (made["name"], made["subject"], made["created_by"]) == ("memory", "box", None)
+    assert [one["id"] for one in shell.json("alerts", "silences")] == [made["id"]]
+    assert "there are" in shell.run("alerts", "silence", "nothing", status=2)
+    assert shell.json("alerts", "unsilence", made["id"]) == {"id": made["id"], "ended": True}
+    assert "There is no silence" in shell.run("alerts", "unsilence", made["id"], status=2) and shell.json("alerts", "silences") == []
+
+
 async def test_the_webhook_is_tried_and_told_of(tmp_path):
     async with Upstream() as receiver:
         receiver.will(whole({}), whole({}), whole("", 403))

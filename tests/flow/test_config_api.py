@@ -16,6 +16,7 @@ from tests.serve.gateway import Gateway as Process
 from tests.support import fakes
 from tests.support.gateway import Gateway, gateway, model
 from tests.support.upstream import Upstream
+from tests.web.test_dashboard_pages import Browser
 
 SECRET = "sk-very-secret-key-of-a-provider-9876"
 FILE: dict[str, Any] = {
@@ -133,6 +134,27 @@ async def test_the_file_may_allow_them_and_a_connection_is_looked_at_again(datab
                 assert response.status == 502
             status, tested = await ask(gw, "POST", "/admin/providers/work/test")
             assert not tested["ok"] and "private network" in tested["message"]
+
+
+async def test_names_that_look_like_paths_are_told_apart(database_url: str) -> None:
+    async with gateway(database_url, {"security": {"allow_private_providers": True}}) as gw:
+        for name in ("x", "x/test", "x/test/test"):
+            assert (await ask(gw, "PUT", f"/admin/providers/{name}", {"base_url": "http://127.0.0.1:9/v1"}))[1]["name"] == name
+        for name in ("x", "x/test", "x/test/test"):
+            assert (await ask(gw, "GET", f"/admin/providers/{name}"))[1]["name"] == name
+            status, tested = await ask(gw, "POST", f"/admin/providers/{name}/test")
+            assert (status, tested["provider"]) == (200, name)
+        assert (await ask(gw, "DELETE", "/admin/providers/x/test"))[1]["deleted"] is True
+        assert (await ask(gw, "POST", "/admin/providers/x/test/test"))[0] == 404
+        assert (await ask(gw, "POST", "/admin/providers/x/test"))[1]["provider"] == "x"
+        assert (await ask(gw, "POST", "/admin/providers/x"))[0] == 405
+        async with Browser(gw) as browser:
+            await browser.sign_in(gw.key)
+            page = "/dashboard/settings/providers"
+            assert f'action="{page}/x/test/test/delete"' in (await browser.get(page))[1]
+            assert (await browser.send(page, f"{page}/x/test/test/test"))[0] == 200
+            assert (await browser.send(page, f"{page}/x/test/test/delete"))[0] == 303
+        assert [one["name"] for one in (await ask(gw, "GET", "/admin/providers"))[1]["data"]] == ["x"]
 
 
 async def test_credentials_are_sealed_bound_to_their_provider_and_gone_with_it(database_url: str, tmp_path: Path) -> None:

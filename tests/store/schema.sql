@@ -7,6 +7,17 @@ CREATE TABLE alert_reports (
     CONSTRAINT alert_reports_pkey PRIMARY KEY (instance)
 );
 
+CREATE TABLE alert_silences (
+    id text NOT NULL,
+    name text,
+    subject text,
+    until timestamp with time zone NOT NULL,
+    comment text NOT NULL,
+    created_by text,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT alert_silences_pkey PRIMARY KEY (id)
+);
+
 CREATE TABLE alert_watch (
     one boolean NOT NULL DEFAULT true,
     holder text NOT NULL,

@@ -198,6 +198,19 @@ async def test_a_wrong_key_is_refused_and_guessing_is_throttled(gw):
         statuses = [(await browser.sign_in(f"nr_guess_{number}"))[0] for number in range(20)]
         assert statuses.count(401) <= 15 and statuses[-1] == 429
         assert (await browser.sign_in(ADMIN_KEY))[0] == 429  # from this address, for a minute
+        lines = (await (await gw.get("/admin/audit-log?action=session.refuse&limit=200")).json())["data"]
+        assert len(lines) == 5 + statuses.count(401) and {line["address"] for line in lines} == {"127.0.0.1"}
+        assert "nr_wrong" not in str(lines) and "nr_guess" not in str(lines)
+
+
+async def test_a_flood_of_refused_sign_ins_does_not_flood_the_audit_log(database_url):
+    async with gateway(database_url, trusted_proxies="127.0.0.1") as gw:
+        for number in range(40):
+            async with Browser(gw) as browser:
+                browser.http.headers["x-forwarded-for"] = f"192.0.2.{number}"
+                assert (await browser.sign_in(f"nr_guess_{number}"))[0] == 401
+        found = await (await gw.get("/admin/audit-log?action=session.refuse")).json()
+        assert 30 <= found["total"] < 40
 
 
 async def test_forms_without_their_token_or_from_elsewhere_do_nothing(gw):

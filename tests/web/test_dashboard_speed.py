@@ -36,6 +36,7 @@ PAGES = [
     "/requests?range=30d&status=ok&label=math", "/requests?range=30d&user_id=nobody", "/requests?range=30d&label=advice", "/requests?range=30d&tag=team%3Drare", "/usage?group_by=day", "/usage?group_by=hour",
     "/usage?group_by=model&range=90d", "/usage?group_by=key", "/usage?group_by=user", "/usage?group_by=label", "/models", "/models?range=90d",
     "/routing", "/routing?policy=cheap&quality_floor=0.9", "/alerts", "/keys", "/users", "/playground", "/settings",
+    "/settings/history", "/settings/providers", "/requests/req_000000000000000000000000000003e8",
 ]  # fmt: skip
 
 
