@@ -7,6 +7,7 @@ A plain `def`: no cancellation can come between. It appends to the ledger's buff
 from typing import Any, Final
 
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
+from neuroroute.caching.entry import Entry
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
 from neuroroute.chain.trace import finish
@@ -137,7 +138,15 @@ def _decision(call: Call, s: Services) -> dict[str, Any]:
     kept["stages"] = stages
     if call.tried:
         kept["tries"] = [(one.target.name, one.outcome, int((one.began_s - began_s) * 1e6), int(one.took_s * 1e6)) for one in call.tried]
+    if call.kept_entry is not None and call.error is None:
+        kept["spared"] = _spared(call, call.kept_entry)
     return kept
+
+
+def _spared(call: Call, entry: Entry) -> list[float]:
+    """What its model would have cost, in 10^-9 USD, and how much longer it took whoever asked it, in ms."""
+    cost = cost_nanousd(call.target.model.price, call.usage) if call.target is not None else None
+    return [cost or 0, round(max(entry.latency_s - (monotonic_s() - call.started_s), 0.0) * 1000, 3)]
 
 
 def _overhead_ms(call: Call, took_s: float) -> float:

@@ -19,7 +19,7 @@ app = typer.Typer(help="API keys: create, list, change, rotate, revoke.", no_arg
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UNSET: Final = {
     "models": "allowed_models", "routes": "allowed_routes", "ips": "allowed_ips", "days": "expires_at", "limits": "limits", "budget": "budget",
-    "tags": "tags",
+    "tags": "tags", "semantic-cache": "semantic_cache",
 }  # fmt: skip
 PERIODS: Final = ("day", "week", "month", "total")
 ON_DISCONNECT: Final = ("cancel", "finish", "detach")
@@ -34,6 +34,10 @@ Tpm = Annotated[int | None, typer.Option(min=0, help="Its own limit; 0 = unlimit
 AtOnce = Annotated[int | None, typer.Option(min=0, help="Calls at once; 0 = unlimited.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0.0, help="What it may spend in each period.")]
 TagPairs = Annotated[list[str] | None, typer.Option("--tag", help="Kept with each of its calls, as team=search; several times.")]
+Semantic = Annotated[
+    bool | None,
+    typer.Option("--semantic-cache/--no-semantic-cache", help="Whether answers to like questions serve; default: as configured."),
+]
 KeyId = Annotated[str, typer.Argument(help="Id of the key.")]
 COLUMNS = ("id", "name", "user_id", "display", "status", "expires_at", "last_used_at")
 
@@ -54,6 +58,7 @@ def create(
     when_spent: Annotated[str, typer.Option(help="refuse, or policy:NAME: auto goes on by that policy.")] = "refuse",
     tags: TagPairs = None,
     on_disconnect: Annotated[str, typer.Option(help="What a cut line does to its streams: cancel, finish or detach.")] = "cancel",
+    semantic_cache: Semantic = None,
     store_prompts: Annotated[bool, typer.Option(help="Whether texts of its calls may be kept, where STORE_PROMPTS is on.")] = True,
     json: Json = False,
 ) -> None:
@@ -82,6 +87,7 @@ def create(
             expires_at=None if days is None else utcnow() + timedelta(days=days),
             tags=told,
             on_disconnect=on_disconnect,
+            semantic_cache=semantic_cache,
             store_prompts=store_prompts,
         )
         return {**key_facts(made.key), "key": made.secret}
@@ -130,8 +136,11 @@ def update(
     when_spent: Annotated[str | None, typer.Option(help="refuse, or policy:NAME.")] = None,
     tags: TagPairs = None,
     on_disconnect: Annotated[str | None, typer.Option(help="cancel, finish or detach.")] = None,
+    semantic_cache: Semantic = None,
     store_prompts: Annotated[bool | None, typer.Option(help="Whether texts of its calls may be kept.")] = None,
-    unset: Annotated[list[str] | None, typer.Option(help="A bound to take away: models, routes, ips, days, limits, budget, tags.")] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(help="A bound to take away: models, routes, ips, days, limits, budget, tags, semantic-cache.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Change a key; what is not given stays. Lists are replaced whole."""
@@ -146,7 +155,7 @@ def update(
     given = {
         "name": name, "allowed_models": tuple(models) if models else None, "allowed_routes": allowed_routes, "allowed_ips": allowed_ips,
         "expires_at": None if days is None else utcnow() + timedelta(days=days), "tags": _tags(tags) or None, "on_disconnect": on_disconnect,
-        "store_prompts": store_prompts,
+        "store_prompts": store_prompts, "semantic_cache": semantic_cache,
     }  # fmt: skip
     limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "concurrency": concurrency}
 

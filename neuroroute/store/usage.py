@@ -64,7 +64,11 @@ _SUMS: Final = """
     count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens + completion_tokens > 0) AS unpriced_calls,
     avg(latency_ms) AS latency_ms,
     avg(ttft_ms) AS ttft_ms,
-    avg(overhead_ms) AS overhead_ms
+    avg(overhead_ms) AS overhead_ms,
+    count(*) FILTER (WHERE cache = 'joined') AS joined_calls,
+    count(*) FILTER (WHERE cache = 'miss') AS missed_calls,
+    coalesce(sum((decision -> 'spared' ->> 0)::numeric) FILTER (WHERE cache IN ('hit', 'joined')), 0)::bigint AS cache_saved_nanousd,
+    coalesce(sum((decision -> 'spared' ->> 1)::float8) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_ms
 """
 TOTALS: Final = "SELECT NULL AS name," + _SUMS + "FROM usage_records /*where*/"
 GROUPED: Final = {
@@ -164,6 +168,8 @@ class UsageSums:
     Sums over some calls. `name`: the hour, day (a datetime), model, key id, user id or label; None for totals, and for calls that have none.
 
     saved_nanousd: what the baseline model would have cost more; unpriced_calls: used tokens whose price is not known. Means in ms.
+    cached_calls were answered from the cache, joined_calls of them by a call that ran; missed_calls looked there and found nothing.
+    cache_saved_nanousd, cache_saved_ms: what those answers would have cost and taken at the model that gave them.
     """
 
     name: datetime | str | None
@@ -180,6 +186,10 @@ class UsageSums:
     latency_ms: float | None
     ttft_ms: float | None
     overhead_ms: float | None
+    joined_calls: int
+    missed_calls: int
+    cache_saved_nanousd: int
+    cache_saved_ms: float
 
 
 class BadRows(BadValue):
@@ -356,7 +366,7 @@ class Usage:
         return int(await self._database.fetchval(where.into(SPENT), *where.args, timeout_s=AGGREGATE_TIMEOUT_S))
 
 
-_NO_CALLS: Final = UsageSums(None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, None)
+_NO_CALLS: Final = UsageSums(None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, None, None, 0, 0, 0, 0.0)
 
 
 def _dimensions(filters: UsageFilter) -> tuple[tuple[str, str | None], ...]:

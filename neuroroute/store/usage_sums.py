@@ -34,6 +34,7 @@ COLUMNS: Final = {"key": "key_id", "user": "user_id", "model": "model", "provide
 _SUMS: Final = (
     "calls", "errors", "cached_calls", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "cost_nanousd", "saved_nanousd",
     "unpriced_calls", "latency_ms", "latency_calls", "ttft_ms", "ttft_calls", "overhead_ms", "overhead_calls",
+    "joined_calls", "missed_calls", "cache_saved_nanousd", "cache_saved_ms",
 )  # fmt: skip
 _SINGLE: Final = """
     1 AS calls,
@@ -45,7 +46,10 @@ _SINGLE: Final = """
     (cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0)::int AS unpriced_calls,
     coalesce(latency_ms, 0) AS latency_ms, (latency_ms IS NOT NULL)::int AS latency_calls,
     coalesce(ttft_ms, 0) AS ttft_ms, (ttft_ms IS NOT NULL)::int AS ttft_calls,
-    coalesce(overhead_ms, 0) AS overhead_ms, (overhead_ms IS NOT NULL)::int AS overhead_calls
+    coalesce(overhead_ms, 0) AS overhead_ms, (overhead_ms IS NOT NULL)::int AS overhead_calls,
+    (cache = 'joined')::int AS joined_calls, (cache = 'miss')::int AS missed_calls,
+    CASE WHEN cache IN ('hit', 'joined') THEN coalesce((decision -> 'spared' ->> 0)::numeric, 0) ELSE 0 END AS cache_saved_nanousd,
+    CASE WHEN cache IN ('hit', 'joined') THEN coalesce((decision -> 'spared' ->> 1)::float8, 0) ELSE 0 END AS cache_saved_ms
 """
 _TOTAL: Final = """
 SELECT name,
@@ -59,7 +63,10 @@ SELECT name,
     coalesce(sum(unpriced_calls), 0)::bigint AS unpriced_calls,
     sum(latency_ms) / nullif(sum(latency_calls), 0) AS latency_ms,
     sum(ttft_ms) / nullif(sum(ttft_calls), 0) AS ttft_ms,
-    sum(overhead_ms) / nullif(sum(overhead_calls), 0) AS overhead_ms
+    sum(overhead_ms) / nullif(sum(overhead_calls), 0) AS overhead_ms,
+    coalesce(sum(joined_calls), 0)::bigint AS joined_calls, coalesce(sum(missed_calls), 0)::bigint AS missed_calls,
+    least(coalesce(sum(cache_saved_nanousd), 0), 9e18)::bigint AS cache_saved_nanousd,
+    coalesce(sum(cache_saved_ms), 0)::float8 AS cache_saved_ms
 FROM (/*pieces*/) AS found
 """
 _ORDERS: Final = {"hour": "ORDER BY 1", "day": "ORDER BY 1", "label": "ORDER BY calls DESC"}

@@ -116,13 +116,22 @@ def _percentiles(found: Sequence[float | None], mean: float | None) -> dict[str,
 
 
 def sums(row: UsageSums) -> dict[str, Any]:
-    """Sums as JSON has them. cost_usd counts calls whose price is known; unpriced_calls are those whose is not."""
+    """
+    Sums as JSON has them. cost_usd counts calls whose price is known; unpriced_calls are those whose is not.
+
+    cached_calls were answered from the cache, joined_calls of them by a call that ran; missed_calls were looked for there. cache_saved_usd and _s:
+    what those answers would have cost and taken at their models.
+    """
     return {
         "calls": row.calls,
         "errors": row.errors,
         "error_rate": row.errors / row.calls if row.calls else 0.0,
         "cached_calls": row.cached_calls,
         "cache_share": row.cached_calls / row.calls if row.calls else 0.0,
+        "joined_calls": row.joined_calls,
+        "missed_calls": row.missed_calls,
+        "cache_saved_usd": row.cache_saved_nanousd / 1e9,
+        "cache_saved_s": row.cache_saved_ms / 1000,
         "prompt_tokens": row.prompt_tokens,
         "completion_tokens": row.completion_tokens,
         "total_tokens": row.prompt_tokens + row.completion_tokens,

@@ -58,8 +58,8 @@ def test_a_key_is_made_with_all_that_it_may_have(shell):
         "--tag",
         "env=a=b",
     ]
-    made = shell.json("keys", "create", "ci", *own, "--on-disconnect", "finish")
-    assert made["limits"] == {"concurrency": 3} and made["on_disconnect"] == "finish"
+    made = shell.json("keys", "create", "ci", *own, "--on-disconnect", "finish", "--semantic-cache")
+    assert made["limits"] == {"concurrency": 3} and made["on_disconnect"] == "finish" and made["semantic_cache"] is True
     assert made["budget"] == {"usd": 2.5, "period": "day", "when_spent": "policy:cheap"}
     assert made["tags"] == {"team": "search", "env": "a=b"}
     assert "--budget-period is one of" in shell.run("keys", "create", "x", "--budget-period", "year", status=2)
@@ -76,14 +76,16 @@ def test_a_key_changes_and_what_is_not_given_stays(shell):
     )
     assert (made["allowed_routes"], made["allowed_ips"]) == (["/v1/*"], ["10.0.0.0/8", "::1"])
     changed = shell.json(
-        "keys", "update", made["id"], "--name", "cd", "--route", "/prompt", "--concurrency", "3", "--budget-period", "week"
-    )
+        "keys", "update", made["id"], "--name", "cd", "--route", "/prompt", "--concurrency", "3", "--budget-period", "week",
+        "--no-semantic-cache",
+    )  # fmt: skip
+    assert (made["semantic_cache"], changed["semantic_cache"]) == (None, False)
     assert (changed["name"], changed["allowed_routes"], changed["allowed_ips"]) == ("cd", ["/prompt"], ["10.0.0.0/8", "::1"])
     assert (changed["limits"], changed["tags"]) == ({"concurrency": 3}, {"team": "a"})
     assert changed["budget"] == {"usd": 2.0, "period": "week"}
-    bare = ("routes", "ips", "limits", "budget", "tags")
+    bare = ("routes", "ips", "limits", "budget", "tags", "semantic-cache")
     changed = shell.json("keys", "update", made["id"], *(word for one in bare for word in ("--unset", one)))
-    assert [changed[name] for name in ("allowed_routes", "allowed_ips", "budget")] == [None] * 3 and (
+    assert [changed[name] for name in ("allowed_routes", "allowed_ips", "budget", "semantic_cache")] == [None] * 4 and (
         changed["limits"],
         changed["tags"],
     ) == ({}, {})

@@ -250,6 +250,10 @@ CREATE TABLE usage_daily (
     ttft_calls bigint NOT NULL,
     overhead_ms double precision NOT NULL,
     overhead_calls bigint NOT NULL,
+    joined_calls bigint NOT NULL DEFAULT 0,
+    missed_calls bigint NOT NULL DEFAULT 0,
+    cache_saved_nanousd numeric NOT NULL DEFAULT 0,
+    cache_saved_ms double precision NOT NULL DEFAULT 0,
     CONSTRAINT usage_daily_pkey PRIMARY KEY (part, a, b, at)
 ) WITH (fillfactor=70);
 CREATE INDEX usage_daily_by_time ON public.usage_daily USING btree (part, at);
@@ -275,6 +279,10 @@ CREATE TABLE usage_hourly (
     ttft_calls bigint NOT NULL,
     overhead_ms double precision NOT NULL,
     overhead_calls bigint NOT NULL,
+    joined_calls bigint NOT NULL DEFAULT 0,
+    missed_calls bigint NOT NULL DEFAULT 0,
+    cache_saved_nanousd numeric NOT NULL DEFAULT 0,
+    cache_saved_ms double precision NOT NULL DEFAULT 0,
     CONSTRAINT usage_hourly_pkey PRIMARY KEY (part, a, b, at)
 );
 CREATE INDEX usage_hourly_part_at_idx ON public.usage_hourly USING btree (part, at);
@@ -479,7 +487,8 @@ BEGIN
     INSERT INTO usage_daily AS kept
     SELECT part, parts.a, parts.b, at, sum(calls), sum(errors), sum(cached_calls), sum(prompt_tokens), sum(completion_tokens),
         sum(cached_tokens), sum(reasoning_tokens), sum(cost_nanousd), sum(saved_nanousd), sum(unpriced_calls),
-        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls)
+        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls),
+        sum(joined_calls), sum(missed_calls), sum(cache_saved_nanousd), sum(cache_saved_ms)
     FROM (
         SELECT date_trunc('day', created_at, 'UTC') AS at, key_id, user_id,
             coalesce(model, '') AS model, coalesce(provider, '') AS provider, coalesce(label, '') AS label, tags,
@@ -493,7 +502,11 @@ BEGIN
             count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
             coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
             coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
-            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls
+            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls,
+            count(*) FILTER (WHERE cache = 'joined') AS joined_calls,
+            count(*) FILTER (WHERE cache = 'miss') AS missed_calls,
+            coalesce(sum((decision -> 'spared' ->> 0)::numeric) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_nanousd,
+            coalesce(sum((decision -> 'spared' ->> 1)::float8) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_ms
         FROM fresh GROUP BY 1, 2, 3, 4, 5, 6, 7
     ) AS found
     CROSS JOIN LATERAL (
@@ -513,12 +526,16 @@ BEGIN
         unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
         latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
         ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
-        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls;
+        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls,
+        joined_calls = kept.joined_calls + excluded.joined_calls, missed_calls = kept.missed_calls + excluded.missed_calls,
+        cache_saved_nanousd = kept.cache_saved_nanousd + excluded.cache_saved_nanousd,
+        cache_saved_ms = kept.cache_saved_ms + excluded.cache_saved_ms;
 
     INSERT INTO usage_hourly AS kept
     SELECT part, parts.a, '', at, sum(calls), sum(errors), sum(cached_calls), sum(prompt_tokens), sum(completion_tokens),
         sum(cached_tokens), sum(reasoning_tokens), sum(cost_nanousd), sum(saved_nanousd), sum(unpriced_calls),
-        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls)
+        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls),
+        sum(joined_calls), sum(missed_calls), sum(cache_saved_nanousd), sum(cache_saved_ms)
     FROM (
         SELECT date_trunc('hour', created_at, 'UTC') AS at, key_id, user_id,
             coalesce(model, '') AS model, coalesce(provider, '') AS provider, coalesce(label, '') AS label,
@@ -532,7 +549,11 @@ BEGIN
             count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
             coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
             coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
-            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls
+            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls,
+            count(*) FILTER (WHERE cache = 'joined') AS joined_calls,
+            count(*) FILTER (WHERE cache = 'miss') AS missed_calls,
+            coalesce(sum((decision -> 'spared' ->> 0)::numeric) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_nanousd,
+            coalesce(sum((decision -> 'spared' ->> 1)::float8) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_ms
         FROM fresh GROUP BY 1, 2, 3, 4, 5, 6
     ) AS found
     CROSS JOIN LATERAL (
@@ -548,7 +569,10 @@ BEGIN
         unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
         latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
         ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
-        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls;
+        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls,
+        joined_calls = kept.joined_calls + excluded.joined_calls, missed_calls = kept.missed_calls + excluded.missed_calls,
+        cache_saved_nanousd = kept.cache_saved_nanousd + excluded.cache_saved_nanousd,
+        cache_saved_ms = kept.cache_saved_ms + excluded.cache_saved_ms;
     RETURN NULL;
 END
 $function$;
