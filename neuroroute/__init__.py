@@ -14,7 +14,7 @@ joins them in `chain`.
                identity bodies peers paths cors | inference repeats streams stored count_tokens prompt route feedback models usage | admin_users
                admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts admin_silences schemas | session dashboard dashboard_alerts
                dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
-    chain      the life of a call: life (READ FIRST) call services | one stage each: auth parse rate_limit cache classify plan reserve
+    chain      the life of a call: life (READ FIRST) call services | one stage each: auth overload parse rate_limit cache classify plan reserve
                dispatch hedge settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined) repeats
                meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit
     access     whose key is it: keyring snapshot keys

@@ -37,6 +37,7 @@ from neuroroute.chain.judging import Judge
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.offer import Found, Offer
+from neuroroute.chain.overload import Load
 from neuroroute.chain.repeats import Repeats
 from neuroroute.chain.semantic import Semantic
 from neuroroute.chain.services import Services
@@ -203,6 +204,7 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
         "alert webhook": app[WATCH].webhook.run,
         "limits": s.limiter.run,
         "budgets": s.budgets.run,
+        "load": s.load.run,
         "outliers": lambda: _look_for_outliers(s),
         "journal": app[JOURNAL].run,
         "journals left behind": Recovery(app[JOURNAL].folder, Usage(app[DATABASE]).insert_many, USAGE).run,
@@ -341,10 +343,7 @@ def _services(
     journal: Journal,
     neighbours: Neighbours | None,
 ) -> Services:
-    leases = Leases(redis, holders=settings.workers) if redis is not None else None
-    if neighbours is not None:
-        leases = Leases(neighbours, holders=settings.workers, wait_s=NEIGHBOUR_WAIT_S)
-    limiter = Limiter(leases)
+    limiter = Limiter(_leases(settings, redis, neighbours))
     metrics_of = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
     metrics = Metrics(sample_rate=settings.metrics_sample_rate, shared=metrics_of)
     budgets = Budgets(
@@ -356,6 +355,7 @@ def _services(
     return Services(
         settings=settings,
         keyring=Keyring(database, data_dir=data_dir, stale_max_s=settings.auth_stale_max_s),
+        load=Load(settings.overload_lag_ms / 1000, settings.max_running_calls),
         limit_rules=LimitRules(settings),
         limiter=limiter,
         concurrency=Concurrency(),
@@ -391,6 +391,13 @@ def _services(
         traces=traces_of(settings),
         texts=Texts(database, settings.store_prompts_days, masked=settings.store_prompts_masked) if settings.store_prompts else None,
     )
+
+
+def _leases(settings: Settings, redis: "RedisStore | None", neighbours: Neighbours | None) -> Leases | None:
+    """What the limits of several processes are shared by; None where there is one process."""
+    if neighbours is not None:
+        return Leases(neighbours, holders=settings.workers, wait_s=NEIGHBOUR_WAIT_S)
+    return Leases(redis, holders=settings.workers) if redis is not None else None
 
 
 def _alert(metrics: Metrics) -> Callable[[Budget, float], None]:

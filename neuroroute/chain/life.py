@@ -41,6 +41,7 @@ async def live(call: Call, sink: Sink, s: Services) -> None:
     """
     async with _Ending(call, sink, s) as ending:
         await auth(call, s)
+        s.load.admit(call, s.metrics.running)
         may_ask(call)
         call.lap("auth")
         await parse(call, s)

@@ -15,6 +15,7 @@ from neuroroute.chain.flight import Flights
 from neuroroute.chain.flight_shared import SharedFlights
 from neuroroute.chain.learning import Learning
 from neuroroute.chain.limit_rules import LimitRules
+from neuroroute.chain.overload import Load
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
 from neuroroute.core.settings import Settings
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 class Services:
     settings: Settings
     keyring: Keyring
+    load: Load
     limit_rules: LimitRules
     limiter: Limiter
     concurrency: Concurrency

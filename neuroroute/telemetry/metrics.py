@@ -45,7 +45,7 @@ METRICS: Final = (
         "Calls that failed through no fault of the client (5xx, limits of providers, cut streams)",
         ("model", "provider"),
     ),
-    Metric("neuroroute_refused", "counter", "Calls without a valid key, by error code", ("code",)),
+    Metric("neuroroute_refused", "counter", "Calls without a valid key, and those shed in an overload, by error code", ("code",)),
     Metric("neuroroute_routed", "counter", "Calls by task label, policy and the model that answered", ("label", "policy", "model")),
     Metric("neuroroute_call_seconds", "histogram", "Time from the request to the end of the answer (sampled)", ("model", "provider")),
     Metric(

@@ -27,7 +27,7 @@ PROMISED = {
 }  # fmt: skip
 
 
-ADDED = {"ALERT_WEBHOOK_SECRET": "", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ""}
+ADDED = {"MAX_RUNNING_CALLS": "4000", "OVERLOAD_LAG_MS": "500", "ALERT_WEBHOOK_SECRET": "", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ""}
 """Beside the ones that were promised."""
 
 
