@@ -66,6 +66,8 @@ METRICS: Final = (
     Metric(
         "neuroroute_hedges", "counter", "Second attempts beside slow first ones, by which one was taken: first, second, neither", ("taken",)
     ),
+    Metric("neuroroute_calls_shed", "counter", "Calls that were refused because a worker was overloaded"),
+    Metric("neuroroute_loop_lag_seconds", "gauge", "How much later than asked the workers' loops turn, all added up"),
     Metric("neuroroute_target_running", "gauge", "Tries of this target that are under way", ("target",)),
     Metric(
         "neuroroute_target_bound", "gauge", "Tries at once that this target is found to bear, all workers together; none = any", ("target",)
