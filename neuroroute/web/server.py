@@ -136,9 +136,7 @@ class EdgeHandler(RequestHandler):
     def _comes_again(self) -> bool:
         """Whether the one request that is there is complete, plain, and may have an answer already."""
         again, (message, payload) = self._edge.again, self._messages[0]
-        if again is None or len(self._messages) > 1 or isinstance(message, _ErrInfo) or type(payload) is not StreamReader:
-            return False
-        if not payload.is_eof() or len(payload._buffer) != 1:
+        if again is None or len(self._messages) > 1 or isinstance(message, _ErrInfo) or not is_there(payload):
             return False
         if message.method != "POST" or message.version != HttpVersion11 or message.should_close or message.compression or message.upgrade:
             return False
@@ -217,6 +215,11 @@ class EdgeHandler(RequestHandler):
         response.headers["x-request-id"] = request_id
         response.force_close()
         return response
+
+
+def is_there(body: StreamReader) -> bool:
+    """Whether a whole body came with its head, in one piece: `body._buffer[0]`."""
+    return type(body) is StreamReader and body.is_eof() and len(body._buffer) == 1 and not body._buffer_offset and body.exception() is None
 
 
 class _Refused(Exception):

@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractStreamWriter
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, ClientGone, SlowBody, TooLarge
 from neuroroute.web.peers import address
-from neuroroute.web.server import EdgeHandler
+from neuroroute.web.server import EdgeHandler, is_there
 from neuroroute.web.whole import MOST_BYTES, Whole
 
 _COMMENT: Final = b": ping\n\n"
@@ -41,19 +41,20 @@ class HttpSource:
         self._request, self._max_bytes, self._timeout_s = request, max_bytes, timeout_s
 
     async def read(self) -> bytes:
-        length = self._request.content_length
+        request = self._request
+        content = request.content
+        if request._read_bytes is None and is_there(content):
+            body = request._read_bytes = content._buffer[0]  # no clock, no wait, and nothing to be read
+            if len(body) > min(self._max_bytes, request._client_max_size):
+                raise self._too_large()
+            return body
+        length = request.content_length
         if length is not None and length > self._max_bytes:
             raise self._too_large()
         try:
-            request = self._request
-            if request._read_bytes is None and request.content.is_eof():  # the whole body came with the head: no clock, no wait
-                body = request._read_bytes = request.content.read_nowait()  # as `read` keeps it, for who asks again
-                if len(body) > min(self._max_bytes, request._client_max_size):
-                    raise self._too_large()
-                return body
             async with asyncio.timeout(self._timeout_s):
                 with _gone():
-                    return await self._request.read()
+                    return await request.read()
         except TimeoutError:
             raise SlowBody(f"The body of your request did not arrive within {self._timeout_s:g} s.") from None
         except web.HTTPRequestEntityTooLarge:
