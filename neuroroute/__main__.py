@@ -17,9 +17,9 @@ def main() -> int:
 
         slot, listener_fd, control_fd = map(int, sys.argv[2:5])
         return worker.run(settings.read(), slot, listener_fd, control_fd)
-    from neuroroute.cli import main as command_line
+    from neuroroute.cli import main as run_command
 
-    return command_line()
+    return run_command()
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def commands_markdown() -> str:
     """The verbs of the command line as a table, each with what its own help says first."""
     from typer.main import get_command
 
-    from neuroroute.cli import app
+    from neuroroute.cli import command_line
 
     lines = ["| command | what it does |", "|---|---|"]
-    lines += [f"| `{name}` | {text.replace('|', '&#124;')} |" for name, text in _verbs("neuroroute", get_command(app))]
+    lines += [f"| `{name}` | {text.replace('|', '&#124;')} |" for name, text in _verbs("neuroroute", get_command(command_line()))]
     return "\n".join(lines) + "\n"
 
 

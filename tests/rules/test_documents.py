@@ -52,9 +52,9 @@ def test_every_route_is_in_openapi():
 def test_every_command_of_the_readme_exists():
     from typer.main import get_command
 
-    from neuroroute.cli import app
+    from neuroroute.cli import command_line
 
-    verbs = set(get_command(app).commands)
+    verbs = set(get_command(command_line()).commands)
     named = set(re.findall(r"`neuroroute ([a-z]+)", README))
     assert named and named <= verbs
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -13,7 +13,7 @@ import yaml
 from typer.main import get_command
 
 from neuroroute.chain.steering import steering
-from neuroroute.cli import app
+from neuroroute.cli import command_line
 from neuroroute.core import settings
 from neuroroute.core.config import build, parse
 from neuroroute.web.routes import table
@@ -110,7 +110,7 @@ def test_every_way_of_steering_exists():
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_and_option_exists(words):
-    command, path = get_command(app), "neuroroute"
+    command, path = get_command(command_line()), "neuroroute"
     rest = words[1:]
     while rest and rest[0] in getattr(command, "commands", {}):
         path = f"{path} {rest[0]}"
