@@ -33,7 +33,7 @@ async def sign_in_page(request: web.Request) -> web.StreamResponse:
 def _sign_in_form(request: web.Request, error: NeuroRouteError | None) -> web.Response:
     token = request.cookies.get(session.FORM_COOKIE) or session.new_form_token()
     context = {"seal": session.sign_in_seal(token), "error": error, "next": request.query.get("next", "")}
-    response = render(request, "sign_in.html", None, context, status=error.status if error is not None else 200)
+    response = render(request, "sign_in.html", None, context)
     session.give(request, response, session.FORM_COOKIE, token)
     return response
 

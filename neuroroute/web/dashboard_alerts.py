@@ -4,15 +4,14 @@ from typing import Final
 
 from aiohttp import web
 
-from neuroroute.core.errors import BadRequest, Forbidden, NeuroRouteError
-from neuroroute.core.types import Role
+from neuroroute.core.errors import NeuroRouteError
 from neuroroute.store.alert_silences import silent_until
 from neuroroute.store.users import Users
-from neuroroute.web import admin_alerts, admin_silences, session
+from neuroroute.web import admin_alerts, admin_silences, forms
 from neuroroute.web.bodies import one_of, paging, validated
 from neuroroute.web.pages import page, render, see
 from neuroroute.web.schemas import SilenceCreate
-from neuroroute.web.session import PATH, Visitor, chosen
+from neuroroute.web.session import PATH, Visitor
 from neuroroute.web.state import DATABASE, SERVICES
 
 _LENGTHS: Final = (("3600", "1 hour"), ("28800", "8 hours"), ("86400", "1 day"), ("604800", "1 week"))
@@ -25,8 +24,7 @@ async def alerts_page(request: web.Request, found: Visitor) -> web.StreamRespons
 
 
 async def _alerts(request: web.Request, found: Visitor, *, error: NeuroRouteError | None = None) -> web.Response:
-    if found.principal.role is Role.USER:
-        raise Forbidden("This page is for admins and viewers.")
+    forms.readers_only(found)
     number, limit = paging(request)
     state = one_of(request, "state", ("", *admin_alerts.STATES)) or None
     past = await admin_alerts.alerts_of(request.app, page=number, limit=limit, firing=None if state is None else state == "firing")
@@ -52,14 +50,13 @@ async def _alerts(request: web.Request, found: Visitor, *, error: NeuroRouteErro
         "hands": {user.id: user.name for one in hands if (user := await users.get(one)) is not None} if past.complete else {},
         "webhook": request.app[SERVICES].settings.alert_webhook_url is not None,
     }
-    return render(request, "alerts.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "alerts.html", found, context)
 
 
 @page
 async def acknowledge(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/alerts/{id}/acknowledge: somebody takes care of it."""
-    await session.form(request, found.csrf)
-    _admin(found)
+    await forms.of_admin(request, found)
     await admin_alerts.acknowledged(request, found.principal, request.match_info["id"])
     return see(f"{PATH}/alerts")
 
@@ -67,12 +64,11 @@ async def acknowledge(request: web.Request, found: Visitor) -> web.StreamRespons
 @page
 async def silence(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/alerts/silences: nobody is told for a while."""
-    fields = await session.form(request, found.csrf)
-    _admin(found)
-    body = {name: value for name in ("name", "subject", "for_s", "comment") if (value := chosen(fields, name)) is not None}
+    fields = await forms.of_admin(request, found)
+    body = forms.filled(fields, ("name", "subject", "for_s", "comment"))
     try:
         await admin_silences.silenced(request, found.principal, validated(SilenceCreate, body))
-    except BadRequest as error:
+    except forms.MENDABLE as error:
         return await _alerts(request, found, error=error)
     return see(f"{PATH}/alerts")
 
@@ -80,12 +76,6 @@ async def silence(request: web.Request, found: Visitor) -> web.StreamResponse:
 @page
 async def end_silence(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/alerts/silences/{id}/end: people are told again."""
-    await session.form(request, found.csrf)
-    _admin(found)
+    await forms.of_admin(request, found)
     await admin_silences.ended(request, found.principal, request.match_info["id"])
     return see(f"{PATH}/alerts")
-
-
-def _admin(found: Visitor) -> None:
-    if found.principal.role is not Role.ADMIN:
-        raise Forbidden("This needs the key of an admin.")

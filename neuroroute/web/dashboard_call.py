@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from neuroroute.core import jsonbytes
-from neuroroute.core.errors import BadRequest, Forbidden, NeuroRouteError
+from neuroroute.core.errors import BadRequest, NeuroRouteError
 from neuroroute.core.types import LABELS, Role
 from neuroroute.core.value import utilities_of
 from neuroroute.routing import trail
@@ -16,10 +16,10 @@ from neuroroute.store.api_keys import ApiKeys
 from neuroroute.store.feedback import Feedback
 from neuroroute.store.usage import UsageRecord
 from neuroroute.store.users import Users
-from neuroroute.web import feedback, pages_chart, session, usage
+from neuroroute.web import feedback, forms, pages_chart, usage
 from neuroroute.web.bodies import validated
 from neuroroute.web.pages import page, render, see
-from neuroroute.web.session import PATH, Visitor, chosen
+from neuroroute.web.session import PATH, Visitor
 from neuroroute.web.state import DATABASE, SERVICES
 
 _KEPT: Final = {
@@ -90,18 +90,16 @@ async def _call(
         "error": error,
         "given": given,
     }
-    return render(request, "request.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "request.html", found, context)
 
 
 @page
 async def say(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/requests/{id}/feedback: how good the answer was, and who should have given it."""
-    fields = await session.form(request, found.csrf)
-    if found.principal.role is Role.VIEWER:
-        raise Forbidden("A viewer's key changes nothing.")
+    fields = await forms.of_changer(request, found)
     record = await usage.found_call(request, found.principal)
     body: dict[str, Any] = {"request_id": record.request_id, "score": fields.get("score", "")}
-    body |= {name: value for name in ("correct_model", "label", "comment") if (value := chosen(fields, name)) is not None}
+    body |= forms.filled(fields, ("correct_model", "label", "comment"))
     try:
         body["score"] = {"good": 1.0, "bad": -1.0}[body["score"]]
         await feedback.noted(request, found.principal, record, validated(feedback.FeedbackBody, body))

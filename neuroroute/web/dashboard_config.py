@@ -14,33 +14,20 @@ from neuroroute.chain import changes
 from neuroroute.chain.changes import Cause, Draft
 from neuroroute.core import jsonbytes
 from neuroroute.core.config import effective, masked
-from neuroroute.core.errors import BadRequest, Conflict, Forbidden, NeuroRouteError, NotFound
+from neuroroute.core.errors import BadRequest, NeuroRouteError, NotFound
 from neuroroute.core.settings import table
-from neuroroute.core.types import Protocol, Role
+from neuroroute.core.types import Protocol
 from neuroroute.routing.offers import provider_of
 from neuroroute.store.config import ConfigVersions
 from neuroroute.store.users import Users
-from neuroroute.web import session
+from neuroroute.web import forms
 from neuroroute.web.bodies import paging
 from neuroroute.web.identity import actor
 from neuroroute.web.pages import page, render, see
-from neuroroute.web.session import PATH, Visitor, chosen
+from neuroroute.web.session import PATH, Visitor
 from neuroroute.web.state import DATABASE, OFFER, SERVICES, VERSIONS
 
-_REFUSED: Final = (BadRequest, Conflict, NotFound)
-"""What the person at the form can mend."""
 _SETTINGS: Final = f"{PATH}/settings"
-
-
-def reads(found: Visitor) -> None:
-    """Raises: Forbidden for those who see nothing but their own."""
-    if found.principal.role is Role.USER:
-        raise Forbidden("This page is for admins and viewers.")
-
-
-def changes_it(found: Visitor) -> None:
-    if found.principal.role is not Role.ADMIN:
-        raise Forbidden("This needs the key of an admin.")
 
 
 @page
@@ -52,7 +39,7 @@ async def settings_page(request: web.Request, found: Visitor) -> web.StreamRespo
 def _settings(
     request: web.Request, found: Visitor, *, error: NeuroRouteError | None = None, draft: Draft | None = None, given: Mapping[str, str] = {}
 ) -> web.Response:
-    reads(found)
+    forms.readers_only(found)
     settings, offer = request.app[SERVICES].settings, request.app[OFFER]
     groups: dict[str, list[object]] = {}
     for entry in table(settings):
@@ -66,14 +53,13 @@ def _settings(
         "error": error,
         "given": given,
     }
-    return render(request, "settings.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "settings.html", found, context)
 
 
 @page
 async def change(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/settings: look at a change of the configuration, or make it."""
-    fields = await session.form(request, found.csrf)
-    changes_it(found)
+    fields = await forms.of_admin(request, found)
     versions = request.app[VERSIONS]
     try:
         patch = _patch(fields.get("patch", ""))
@@ -82,7 +68,7 @@ async def change(request: web.Request, found: Visitor) -> web.StreamResponse:
             return _settings(request, found, draft=await changes.drafted(versions, patch, after=after), given=fields)
         cause = Cause(comment=fields.get("comment", "").strip()[:1000])
         await changes.put(versions, patch, after=after, cause=cause, actor=actor(request, found.principal))
-    except _REFUSED as error:
+    except forms.MENDABLE as error:
         return _settings(request, found, error=error, given=fields)
     return see(f"{_SETTINGS}/history")
 
@@ -106,7 +92,7 @@ def _number(text: str) -> int | None:
 @page
 async def history_page(request: web.Request, found: Visitor) -> web.StreamResponse:
     """GET /dashboard/settings/history: the versions of the configuration, newest first."""
-    reads(found)
+    forms.readers_only(found)
     number, limit = paging(request)
     rows, total = await ConfigVersions(request.app[DATABASE]).page(page=number, limit=limit)
     context = {
@@ -133,7 +119,7 @@ async def version_page(request: web.Request, found: Visitor) -> web.StreamRespon
 
 
 async def _version(request: web.Request, found: Visitor, error: NeuroRouteError | None = None) -> web.Response:
-    reads(found)
+    forms.readers_only(found)
     number, versions = _of_path(request), request.app[VERSIONS]
     row = await ConfigVersions(request.app[DATABASE]).get(number) if number else None
     if row is None and number:
@@ -149,7 +135,7 @@ async def _version(request: web.Request, found: Visitor, error: NeuroRouteError 
         "held": jsonbytes.dumps_pretty(masked(row.config)) if row is not None else None,
         "error": error,
     }
-    return render(request, "version.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "version.html", found, context)
 
 
 def _of_path(request: web.Request) -> int:
@@ -162,11 +148,10 @@ def _of_path(request: web.Request) -> int:
 @page
 async def roll_back(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/settings/history/{version}/rollback: a new version that holds what this one held."""
-    await session.form(request, found.csrf)
-    changes_it(found)
+    await forms.of_admin(request, found)
     try:
         await changes.rollback(request.app[VERSIONS], _of_path(request), actor=actor(request, found.principal))
-    except (BadRequest, Conflict) as error:
+    except forms.MENDABLE as error:
         return await _version(request, found, error)
     return see(f"{_SETTINGS}/history")
 
@@ -185,7 +170,7 @@ def _providers(
     given: Mapping[str, str] = {},
     tested: Mapping[str, Any] | None = None,
 ) -> web.Response:
-    reads(found)
+    forms.readers_only(found)
     offer, versions = request.app[OFFER], request.app[VERSIONS]
     catalog = offer.holder.current
     models: dict[str, int] = {}
@@ -205,17 +190,16 @@ def _providers(
         "given": given,
         "tested": tested,
     }
-    return render(request, "providers.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "providers.html", found, context)
 
 
 @page
 async def put_provider(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/settings/providers: add a provider or change one; its key is kept sealed and never shown again."""
-    fields = await session.form(request, found.csrf)
-    changes_it(found)
+    fields = await forms.of_admin(request, found)
     name = fields.get("name", "").strip()
     entry: dict[str, Any] = {"protocol": fields.get("protocol", "openai"), "discover": fields.get("discover") == "on"}
-    entry |= {field: value for field in ("base_url", "api_key") if (value := chosen(fields, field)) is not None}
+    entry |= forms.filled(fields, ("base_url", "api_key"))
     return await _put(
         request, found, {name: entry}, f"provider {name[:200]}", given={key: value for key, value in fields.items() if key != "api_key"}
     )
@@ -224,8 +208,7 @@ async def put_provider(request: web.Request, found: Visitor) -> web.StreamRespon
 @page
 async def delete_provider(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/settings/providers/{name}/delete: the provider is gone with its key."""
-    await session.form(request, found.csrf)
-    changes_it(found)
+    await forms.of_admin(request, found)
     name = request.match_info["name"]
     return await _put(request, found, {name: None}, f"provider {name[:200]} deleted")
 
@@ -238,7 +221,7 @@ async def _put(
     cause = Cause("provider.put", ", ".join(entries)[:200], comment)
     try:
         await changes.put(request.app[VERSIONS], {"providers": entries}, cause=cause, actor=actor(request, found.principal))
-    except _REFUSED as error:
+    except forms.MENDABLE as error:
         return _providers(request, found, error=error, given=given)
     return see(f"{_SETTINGS}/providers")
 
@@ -246,8 +229,7 @@ async def _put(
 @page
 async def test_provider(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/settings/providers/{name}/test: ask it for its models, and say in plain words what is wrong."""
-    await session.form(request, found.csrf)
-    changes_it(found)
+    await forms.of_admin(request, found)
     s, name = request.app[SERVICES], request.match_info["name"]
     known = request.app[OFFER].config.providers.get(name)
     if known is None:

@@ -8,21 +8,19 @@ from aiohttp import web
 
 from neuroroute.access import keys
 from neuroroute.core.clock import utcnow
-from neuroroute.core.errors import BadRequest, Conflict, Forbidden, NeuroRouteError, NotFound
+from neuroroute.core.errors import BadRequest, NeuroRouteError
 from neuroroute.core.types import Role
 from neuroroute.store.api_keys import ApiKeys
 from neuroroute.store.usage import Usage, UsageFilter, UsageSums
 from neuroroute.store.users import Users
-from neuroroute.web import admin_keys, admin_users, session
+from neuroroute.web import admin_keys, admin_users, forms, session
 from neuroroute.web.bodies import one_of, paging, plain, validated
 from neuroroute.web.identity import actor
 from neuroroute.web.pages import page, render, see
 from neuroroute.web.schemas import KeyCreate, KeyUpdate, UserCreate, UserUpdate
-from neuroroute.web.session import PATH, Visitor, chosen
+from neuroroute.web.session import PATH, Visitor
 from neuroroute.web.state import DATABASE, SERVICES
 
-_REFUSED = (BadRequest, Forbidden, Conflict, NotFound)
-"""What the person at the form can mend: told above the form."""
 _LISTS = ("allowed_models", "allowed_routes", "allowed_ips")
 
 
@@ -65,7 +63,7 @@ async def _keys(
         "given": given,
         "api_url": request.app[SERVICES].settings.api_url,
     }
-    return render(request, "keys.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "keys.html", found, context)
 
 
 async def _mine(request: web.Request, found: Visitor) -> UsageSums:
@@ -80,33 +78,24 @@ async def create_key(request: web.Request, found: Visitor) -> web.StreamResponse
     fields = await session.form(request, found.csrf)
     try:
         made = await admin_keys.created(request, found.principal, validated(KeyCreate, _key_fields(fields)))
-    except _REFUSED as error:
+    except forms.MENDABLE as error:
         return await _keys(request, found, error=error, given=fields)
     return await _keys(request, found, made=made)
 
 
 def _key_fields(fields: Mapping[str, str]) -> dict[str, Any]:
     """The form as the body of POST /admin/api-keys; what is left empty is not sent."""
-    body: dict[str, Any] = {"name": fields.get("name", "")}
-    for name in ("user_id", "expires_at", "on_disconnect"):
-        if (value := chosen(fields, name)) is not None:
-            body[name] = value
-    for name in _LISTS:
-        if (listed := chosen(fields, name)) is not None:
-            body[name] = [one.strip() for one in listed.replace("\n", ",").split(",") if one.strip()]
-    limits = {name: chosen(fields, name) for name in ("requests_per_minute", "tokens_per_minute", "concurrency")}
-    if any(limits.values()):
-        body["limits"] = {name: value for name, value in limits.items() if value is not None}
-    if (usd := chosen(fields, "budget_usd")) is not None:
-        body["budget"] = {"usd": usd, "period": fields.get("budget_period") or "month"}
+    body = {"name": fields.get("name", ""), **forms.filled(fields, ("user_id", "expires_at", "on_disconnect")), **forms.budget_of(fields)}
+    body |= {name: forms.words(listed) for name in _LISTS if (listed := fields.get(name, "")).strip()}
+    if limits := forms.filled(fields, ("requests_per_minute", "tokens_per_minute", "concurrency")):
+        body["limits"] = limits
     return body
 
 
 @page
 async def rotate_key(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/keys/{id}/rotate: a new secret, shown once. Who rotates the key of their own session stays signed in."""
-    fields = await session.form(request, found.csrf)
-    _may_change(found)
+    fields = await forms.of_changer(request, found)
     key = await admin_keys.found(request, found.principal)
     overlap = fields.get("overlap_s", "0")
     if not (overlap.isascii() and overlap.isdigit() and len(overlap) <= 9):
@@ -123,14 +112,13 @@ async def rotate_key(request: web.Request, found: Visitor) -> web.StreamResponse
 @page
 async def change_key(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/keys/{id}: other limits, another budget, other models, paths and addresses."""
-    fields = await session.form(request, found.csrf)
-    _admin(found)
+    fields = await forms.of_admin(request, found)
     key = await admin_keys.found(request, found.principal)
     given = _key_fields(fields)
     body = {name: given.get(name) for name in ("limits", "budget", *(name for name in _LISTS if name in fields))}
     try:
         await admin_keys.updated(request, found.principal, key, validated(KeyUpdate, body))
-    except _REFUSED as error:
+    except forms.MENDABLE as error:
         return await _keys(request, found, error=error)
     return see(f"{PATH}/keys")
 
@@ -138,17 +126,11 @@ async def change_key(request: web.Request, found: Visitor) -> web.StreamResponse
 @page
 async def revoke_key(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/keys/{id}/revoke: the key opens nothing any more."""
-    await session.form(request, found.csrf)
-    _may_change(found)
+    await forms.of_changer(request, found)
     key = await admin_keys.found(request, found.principal)
     await keys.revoke_key(request.app[DATABASE], key.id, actor=actor(request, found.principal))
     request.app[SERVICES].cache.drop(f"key:{key.id}")
     return see(f"{PATH}/keys")
-
-
-def _may_change(found: Visitor) -> None:
-    if found.principal.role is Role.VIEWER:
-        raise Forbidden("A viewer's key changes nothing.")
 
 
 @page
@@ -160,8 +142,7 @@ async def users_page(request: web.Request, found: Visitor) -> web.StreamResponse
 async def _users(
     request: web.Request, found: Visitor, *, error: NeuroRouteError | None = None, given: Mapping[str, str] = {}
 ) -> web.Response:
-    if found.principal.role is Role.USER:
-        raise Forbidden("This page is for admins.")
+    forms.readers_only(found)
     number, limit = paging(request)
     rows, total = await Users(request.app[DATABASE]).page(page=number, limit=limit, search=plain(request, "search"))
     context = {
@@ -173,20 +154,22 @@ async def _users(
         "error": error,
         "given": given,
     }
-    return render(request, "users.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "users.html", found, context)
 
 
 @page
 async def create_user(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/users: a new user."""
-    fields = await session.form(request, found.csrf)
-    _admin(found)
-    body = {"name": fields.get("name", ""), "role": fields.get("role", "user"), "email": chosen(fields, "email")}
-    if (usd := chosen(fields, "budget_usd")) is not None:
-        body["budget"] = {"usd": usd, "period": fields.get("budget_period") or "month"}  # type: ignore[assignment]
+    fields = await forms.of_admin(request, found)
+    body = {
+        "name": fields.get("name", ""),
+        "role": fields.get("role", "user"),
+        "email": forms.chosen(fields, "email"),
+        **forms.budget_of(fields),
+    }
     try:
         await admin_users.created(request, found.principal, validated(UserCreate, body))
-    except _REFUSED as error:
+    except forms.MENDABLE as error:
         return await _users(request, found, error=error, given=fields)
     return see(f"{PATH}/users")
 
@@ -194,16 +177,10 @@ async def create_user(request: web.Request, found: Visitor) -> web.StreamRespons
 @page
 async def update_user(request: web.Request, found: Visitor) -> web.StreamResponse:
     """POST /dashboard/users/{id}: another role or status."""
-    fields = await session.form(request, found.csrf)
-    _admin(found)
-    body = {name: value for name in ("role", "status") if (value := chosen(fields, name)) is not None}
+    fields = await forms.of_admin(request, found)
+    body = forms.filled(fields, ("role", "status"))
     try:
         await admin_users.updated(request, found.principal, await admin_users.found(request), validated(UserUpdate, body))
-    except _REFUSED as error:
+    except forms.MENDABLE as error:
         return await _users(request, found, error=error)
     return see(f"{PATH}/users")
-
-
-def _admin(found: Visitor) -> None:
-    if found.principal.role is not Role.ADMIN:
-        raise Forbidden("This needs the key of an admin.")

@@ -16,7 +16,7 @@ from neuroroute.chain import changes
 from neuroroute.chain.changes import Cause
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.config import PolicyConfig
-from neuroroute.core.errors import BadRequest, Conflict, NeuroRouteError
+from neuroroute.core.errors import BadRequest, NeuroRouteError
 from neuroroute.core.types import LABELS, Classification
 from neuroroute.routing.catalog import Catalog, Policy
 from neuroroute.routing.decision import NO_BOUNDS
@@ -25,9 +25,8 @@ from neuroroute.routing.replay import Replay
 from neuroroute.routing.router import Router
 from neuroroute.routing.strategies import STRATEGIES, Field, Present, order, weigh
 from neuroroute.store.usage import Usage, UsageFilter
-from neuroroute.web import session
+from neuroroute.web import forms, session
 from neuroroute.web.bodies import validated
-from neuroroute.web.dashboard_config import changes_it, reads
 from neuroroute.web.identity import actor
 from neuroroute.web.pages import page, render, see
 from neuroroute.web.session import PATH, Visitor
@@ -63,7 +62,7 @@ async def change(request: web.Request, found: Visitor) -> web.StreamResponse:
     action = fields.get("do", "preview")
     if action == "preview":
         return await show(request, found, fields)
-    changes_it(found)
+    forms.admins_only(found)
     policy, name = fields.get("policy", "").strip(), fields.get("name", "").strip() or fields.get("policy", "")
     try:
         if action == "save":
@@ -77,7 +76,7 @@ async def change(request: web.Request, found: Visitor) -> web.StreamResponse:
         told = {"save": f"policy {name}", "default": f"auto means {policy}", "delete": f"policy {policy} removed"}[action][:200]
         cause = Cause("config.put", told, told)
         await changes.put(request.app[VERSIONS], {"routing": patch}, cause=cause, actor=actor(request, found.principal))
-    except (BadRequest, Conflict) as error:
+    except forms.MENDABLE as error:
         return await show(request, found, fields, error=error)
     return see(f"{PATH}/routing?" + urlencode({"policy": name, "saved": "1"}))
 
@@ -92,7 +91,7 @@ async def show(
     request: web.Request, found: Visitor, given: Mapping[str, str], *, error: NeuroRouteError | None = None, said: str = ""
 ) -> web.Response:
     """The page with these fields in its form. error: why what was sent could not be done; said: that it was."""
-    reads(found)
+    forms.readers_only(found)
     catalog, offer = request.app[SERVICES].catalog.current, request.app[OFFER]
     name = given.get("policy") or catalog.default_policy
     if name not in catalog.policies:
@@ -129,7 +128,7 @@ async def show(
         "error": fault,
         "said": said,
     }
-    return render(request, "routing.html", found, context, status=error.status if error is not None else 200)
+    return render(request, "routing.html", found, context)
 
 
 def as_fields(name: str, kept: PolicyConfig | None, catalog: Catalog) -> dict[str, str]:
@@ -157,7 +156,7 @@ def as_config(fields: Mapping[str, str]) -> dict[str, Any]:
     if weights:
         entry["weights"] = weights
     for name in ("allow", "deny"):
-        if names := [one.strip() for one in fields.get(name, "").replace("\n", ",").split(",") if one.strip()]:
+        if names := forms.words(fields.get(name, "")):
             entry[name] = names
     return entry
 

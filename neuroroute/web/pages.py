@@ -82,18 +82,18 @@ def see(place: str) -> web.Response:
 def failure(request: web.Request, found: Visitor | None, error: NeuroRouteError) -> web.Response:
     """The error as a page, with an id to ask after."""
     request_id = new_id("req")
-    response = render(request, "error.html", found, {"error": error, "request_id": request_id}, status=error.status)
+    response = render(request, "error.html", found, {"error": error, "request_id": request_id})
     response.headers["x-request-id"] = request_id
     if error.retry_after_s is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     return response
 
 
-def render(
-    request: web.Request, template: str, found: Visitor | None, context: Mapping[str, Any] | None = None, *, status: int = 200
-) -> web.Response:
-    """A template as a page. `found`: who is looking; None: nobody who is signed in."""
+def render(request: web.Request, template: str, found: Visitor | None, context: Mapping[str, Any] | None = None) -> web.Response:
+    """A template as a page, with the status of the context's `error` where it has one. `found`: who is looking; None: nobody who is signed in."""
     role = found.principal.role if found is not None else None
+    error = (context or {}).get("error")
+    status = error.status if isinstance(error, NeuroRouteError) else 200
     text = (
         environment()
         .get_template(template)

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -209,8 +208,3 @@ def safe_next(wanted: str | None) -> str:
 
 def _seal(token: str, purpose: str) -> str:
     return hmac.digest(token.encode(), purpose.encode(), hashlib.sha256).hex()
-
-
-def chosen(fields: Mapping[str, str], name: str) -> str | None:
-    """A field of a form; None where it is empty."""
-    return fields.get(name, "").strip() or None
