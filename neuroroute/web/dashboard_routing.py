@@ -100,11 +100,11 @@ async def show(
         **as_fields(name, offer.config.routing.policies.get(name), catalog),
         **{field: given[field] for field in _FIELDS if field in given},
     }
-    report, fault = None, error
+    report, fault = None, None
     try:
         report = await _preview(request, tried(name, form, catalog))
     except BadRequest as refused:
-        fault = error or refused
+        fault = refused
     changed = any(
         form[field].strip() != value for field, value in as_fields(name, offer.config.routing.policies.get(name), catalog).items()
     )
@@ -125,7 +125,8 @@ async def show(
         "report": report,
         "matrix": _matrix(request.app[SERVICES].router, catalog),
         "rules": [rule.text for rule in catalog.rules],
-        "error": fault,
+        "error": error,
+        "fault": fault,
         "said": said,
     }
     return render(request, "routing.html", found, context)
