@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from neuroroute.cli.moving.draft import Draft, number, plain, whole
-from neuroroute.cli.moving.services import SERVICES, SIGNED, Service, address, host_word, word_of
+from neuroroute.cli.moving.services import SERVICES, SIGNED, Service, address, elsewhere, host_word, word_of
 from neuroroute.core.types import Price
 from neuroroute.routing.facts import facts
 
@@ -49,6 +49,11 @@ _WHY: Final = {
     "input_cost_per_second": "prices are by token",
     "output_cost_per_second": "prices are by token",
     "access_groups": "a key's allowed_models takes names and patterns",
+    "s3_bucket_name": "files of batches stay with their provider",
+    "mock_timeout": "made answers are for tests; the provider `demo` has some",
+    "mock_response": "made answers are for tests; the provider `demo` has some",
+    "health_check_timeout": "health is what calls see",
+    "adaptive_router_preferences": "strengths are numbers: `quality` of the model, by label",
     "team_id": "models of a team; a key's allowed_models does that",
 }
 
@@ -75,6 +80,8 @@ class Deployments:
         if word in SERVICES and not upstream:
             self._draft.lose(where, "names no model at its provider")
             return None
+        if mode is None and upstream.startswith("rerank-"):
+            mode = "rerank"
         if mode is not None and mode not in _KINDS:
             self._draft.lose(where, f"models of the mode {mode} have no counterpart")
             return None
@@ -85,7 +92,7 @@ class Deployments:
         model: dict[str, Any] = {"provider": provider}
         if upstream != params.get("model_name"):
             model["upstream_model"] = plain(upstream)
-        if (kind := _KINDS.get(mode or "") or SERVICES[word].kind) is not None:
+        if (kind := _KINDS.get(mode or "") or (SERVICES[word].kind if word in SERVICES else None)) is not None:
             model["kind"] = kind
         self._facts(where, model, provider, upstream, params, info)
         self._limits(model, params, info)
@@ -96,7 +103,8 @@ class Deployments:
     def provider(self, where: str, word: str | None, params: Mapping[str, Any], name: str | None) -> str | None:
         """The provider of a deployment. name: what it shall be called; None = by its word, or by its host where that is not the usual one."""
         params = {**self._credential(where, params), **params}
-        if word is None or word not in SERVICES:
+        service = SERVICES.get(word or "") or elsewhere(word, bool(_text(params.get("api_base")) or _text(params.get("base_url"))))
+        if word is None or service is None:
             why = (
                 f"wants {SIGNED[word]}"
                 if word in SIGNED
@@ -104,10 +112,11 @@ class Deployments:
             )
             self._draft.lose(where, f"{word or params.get('model') or 'no model'} {why}")
             return None
-        service = SERVICES[word]
         base = self._base(where, service, params)
         if base is None:
             return None
+        if word not in SERVICES:
+            self._draft.note(where, f"{word} is no provider known here: by its api_base it is asked in OpenAI's dialect")
         usual = base == service.base_url
         own = name or (word if usual or service.base_url is None else "")
         own = own or (host_word(base) if not base.startswith("${") else word)

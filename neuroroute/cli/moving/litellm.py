@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from neuroroute.cli.moving import litellm_settings
 from neuroroute.cli.moving.deployments import Deployment, Deployments
-from neuroroute.cli.moving.draft import Draft, mappings, plain
+from neuroroute.cli.moving.draft import Draft, mappings, number, plain
 
 _TAKEN: Final = re.compile(r"(neuroroute/)?auto(:.*)?|neuroroute/.*|")
 _SECTIONS: Final = {
@@ -52,7 +52,9 @@ def translate(old: Mapping[str, Any]) -> Draft:
         names.own.add(name)
         where = f"model_list[{place}] ({name})"
         params, info = _part(entry, "litellm_params"), _part(entry, "model_info")
-        if "*" in name:
+        if isinstance(params.get("adaptive_router_config"), Mapping):
+            _adaptive(draft, where, name, params["adaptive_router_config"])
+        elif "*" in name:
             _wildcard(draft, names, where, name, deployments, params)
         elif _TAKEN.fullmatch(name):
             draft.lose(where, "the name belongs to the router; give the model another")
@@ -91,6 +93,19 @@ def _wildcard(draft: Draft, names: _Names, where: str, name: str, deployments: D
     draft.providers[provider]["discover"] = True
     names.wild[name] = provider
     draft.note(where, f"the provider {provider} is asked for its models; they are named {provider}/NAME, and NAME where that is free")
+
+
+def _adaptive(draft: Draft, where: str, name: str, said: Mapping[str, Any]) -> None:
+    """A router over some models becomes a policy of that name; what it learns from feedback, ours learns for every policy."""
+    policy: dict[str, Any] = {"allow": [plain(str(model)) for model in said.get("available_models") or ()]}
+    weights = {
+        kind: weight for kind in ("quality", "cost", "latency") if (weight := number(_part(said, "weights").get(kind), -1.0)) is not None
+    }
+    if not policy["allow"] or _TAKEN.fullmatch(name) or not re.fullmatch(r"[\w.-]+", name):
+        draft.lose(where, "a router without models, or with a name that no policy can have")
+        return
+    draft.routing.setdefault("policies", {})[name] = {**policy, **({"weights": weights} if weights else {})}
+    draft.note(where, f"became a policy: clients name it auto:{name}")
 
 
 def _group(draft: Draft, names: _Names, name: str, members: list[Deployment]) -> None:

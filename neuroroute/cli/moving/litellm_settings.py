@@ -10,7 +10,7 @@ _VARIABLE: Final = re.compile(r"os\.environ/([A-Za-z_][A-Za-z0-9_]*)")
 _QUIET: Final = {
     "fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "default_fallbacks", "model_group_alias",  # read with the models
     "telemetry", "set_verbose", "debug_level", "json_logs", "suppress_debug_info", "enable_pre_call_checks", "cache_params", "redis_port",
-    "redis_password", "supported_call_types", "store_model_in_db", "disable_spend_logs", "turn_off_message_logging",
+    "redis_password", "return_response_headers", "supported_call_types", "store_model_in_db", "disable_spend_logs", "turn_off_message_logging",
 }  # fmt: skip
 """What is carried elsewhere, or always so here."""
 
@@ -24,6 +24,7 @@ _SETTINGS: Final[dict[str, tuple[str, Callable[[object], float | None]]]] = {
     "database_connection_pool_limit": ("DB_POOL_MAX", whole),
 }
 _WHY: Final = {
+    "enable_tag_filtering": "a rule with `when: {tag.NAME: VALUE}` chooses a model by the tags of a call or its key",
     "drop_params": "translators leave out what a model refuses; where the dialect is the same, fields pass as they are",
     "modify_params": "requests are not rewritten",
     "max_budget": "there is no budget of the gateway as a whole; set one for each user or key, or for a tag that all keys carry",
@@ -80,6 +81,8 @@ def _one(draft: Draft, section: str, name: str, value: object) -> None:
         _set(draft, "REDIS_URL", "redis://[:PASSWORD@]HOST:PORT/0 of the same server")
     elif name in ("global_max_parallel_requests", "max_parallel_requests") and whole(value):
         draft.limits["concurrency"] = whole(value)
+    elif section == "general_settings" and name in ("port", "host"):
+        _set(draft, name.upper(), str(value))
     elif name == "max_request_size_mb" and (size := number(value)) is not None:
         _set(draft, "MAX_BODY_BYTES", str(int(size * 1024 * 1024)))
     elif name in ("callbacks", "success_callback", "failure_callback", "service_callback"):

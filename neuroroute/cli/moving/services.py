@@ -4,6 +4,7 @@ Where the providers live that LiteLLM calls by a word before the model's name, a
 Source: the providers' own API references and LiteLLM's provider pages, read 2026-11. A word that is not here has no counterpart.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -89,6 +90,13 @@ def word_of(model: str, said: str | None = None) -> tuple[str | None, str]:
         return word, rest
     found = next((word for word, beginnings in _BY_NAME if model.startswith(beginnings)), None)
     return (found, model) if found is not None else (word if slash else None, rest or model)
+
+
+def elsewhere(word: str | None, has_address: bool) -> Service | None:
+    """A provider that we do not know but whose address the configuration says: it is taken to speak OpenAI's dialect, as most do."""
+    if word is None or not has_address or word in SIGNED:
+        return None
+    return Service(None, re.sub(r"\W+", "_", word).upper() + "_API_KEY")
 
 
 def address(service: Service, given: str) -> str:
