@@ -79,6 +79,20 @@ def test_no_pod_leaves_before_its_successor_is_ready_and_calls_end_in_peace():
     assert gateway["readinessProbe"]["httpGet"]["path"] == "/health/ready"
 
 
+@pytest.mark.parametrize(
+    ("values", "secret"),
+    [
+        ({}, None),
+        ({"secrets": SECRETS | {"METRICS_TOKEN": "t"}}, {"name": "neuroroute", "key": "METRICS_TOKEN"}),
+        ({"existingSecret": "nr", "serviceMonitor": {"enabled": True, "token": "SCRAPE"}}, {"name": "nr", "key": "SCRAPE"}),
+        ({"existingSecret": "nr"}, None),
+    ],
+)
+def test_prometheus_brings_the_token_that_the_metrics_ask_for(values, secret):
+    (endpoint,) = of("ServiceMonitor", ALL_ON | values)["spec"]["endpoints"]
+    assert endpoint.get("authorization") == (None if secret is None else {"type": "Bearer", "credentials": secret})
+
+
 def test_the_pod_may_do_as_little_as_the_image_needs():
     pod = of("Deployment", ALL_ON)["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsUser"] == UID and pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]

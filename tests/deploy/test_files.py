@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from neuroroute.core import settings
 from tests.deploy.image import ROOT
 
 BIN = str(Path(sys.executable).parent)
@@ -76,3 +77,51 @@ def test_the_services_of_the_compose_file_are_healthy_before_the_gateway_starts(
     assert gateway["deploy"]["replicas"] == 2 and gateway["ports"] == ["${PORTS:-3000-3001}:3000"]
     assert gateway["read_only"] and gateway["cap_drop"] == ["ALL"]
     assert all(services[name]["profiles"] == ["observability"] for name in ("prometheus", "grafana"))
+
+
+def test_no_two_services_want_one_port_of_the_machine():
+    taken: list[int] = []
+    for service in load(ROOT / "docker-compose.yml")["services"].values():
+        for mapping in service.get("ports", ()):
+            host = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", mapping).removeprefix("127.0.0.1:").rpartition(":")[0]
+            first, _, last = host.partition("-")
+            taken += range(int(first), int(last or first) + 1)
+    assert {3000, 3001} <= set(taken) and len(taken) == len(set(taken))
+
+
+UNIT = (ROOT / "deploy" / "neuroroute.service").read_text(encoding="utf-8")
+ANALYZE = shutil.which("systemd-analyze")
+
+
+def verified(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    """systemd's own check; the command of the unit is replaced by one that is on this machine."""
+    assert ANALYZE
+    unit = tmp_path / "neuroroute.service"
+    unit.write_text(text.replace("/opt/neuroroute/bin/neuroroute", str(Path(BIN) / "neuroroute")))
+    return subprocess.run([ANALYZE, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="no systemd on this machine")
+def test_systemd_has_nothing_to_say_of_the_unit(tmp_path):
+    done = verified(tmp_path, UNIT)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert "Unknown key" in verified(tmp_path, UNIT.replace("KillMode=", "KillModus=")).stderr, "or it would prove nothing"
+    done = subprocess.run(
+        [ANALYZE, "security", "--offline=true", "--threshold=40", str(tmp_path / "neuroroute.service")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-300:]
+
+
+def test_the_unit_runs_what_is_there_and_lets_calls_end(tmp_path):
+    lines = [line for line in UNIT.splitlines() if line and not line.startswith(("#", "["))]
+    unit = dict(line.split("=", 1) for line in lines)
+    assert len(unit) == len(lines), "no directive twice"
+    known = {entry.variable for entry in settings.table()}
+    assert {pair.partition("=")[0] for pair in unit["Environment"].split()} <= known
+    command = unit["ExecStart"].split()
+    told = subprocess.run([str(Path(BIN) / Path(command[0]).name), *command[1:], "--help"], capture_output=True, text=True, check=False)
+    assert told.returncode == 0 and "--port" in told.stdout
+    assert unit["ExecReload"].split()[1:] == ["-HUP", "$MAINPID"], "SIGHUP reads the configuration again"
+    assert int(unit["TimeoutStopSec"]) > settings.read({}).shutdown_grace_s and unit["KillMode"] == "mixed"
+    assert unit["StateDirectory"] in dict(pair.split("=", 1) for pair in unit["Environment"].split())["NEUROROUTE_DATA_DIR"]
