@@ -178,8 +178,8 @@ async def _nothing() -> None:
 @page
 async def sums_page(request: web.Request, found: Visitor) -> web.StreamResponse:
     """GET /dashboard/usage for a browser"""
-    name, when = _range(request, "30d")
     group = one_of(request, "group_by", usage.GROUPS) or "day"
+    name, when = _range(request, "7d" if group == "hour" else "30d")  # 30 days of hours would be more than the page shows
     rows = await usage.groups_of(request, usage.filters(request, found.principal, when), group)
     names = await _names(request, rows, group)
     context = {

@@ -316,6 +316,7 @@ _PAGE: Final = """<!doctype html>
 <head>
 <meta charset="utf-8"><title>NeuroRoute API</title><meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="stylesheet" href="{base}/swagger-ui.css">
+<link rel="icon" href="/dashboard/static/icon.svg" type="image/svg+xml">
 </head>
 <body>
 <div id="swagger-ui" data-document="/openapi.json"></div>

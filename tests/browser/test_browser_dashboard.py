@@ -244,6 +244,7 @@ async def test_the_api_documentation_opens(database_url):
     async with gateway(database_url, neuroroute_demo=True) as gw, browsing(gw) as page:
         await page.goto("/documentation")
         await page.get_by_text("/v1/chat/completions").first.wait_for()
+        assert await page.title() == "NeuroRoute API"
 
 
 async def test_pages_work_without_javascript_and_by_keyboard(database_url):
