@@ -26,7 +26,7 @@ joins them in `chain`.
                learned: evidence posteriors explore trail replay refit judge | refresh priors (made by hand)
     classifier what kind of prompt: features lexicon language difficulty model table labels success batch | train evaluate recipe fit data
                augment measure metrics many card chart | corpus, weights
-    limits     may it go on: rate window concurrency queue throttle | budget account | the common store: leases share book neighbours
+    limits     may it go on: rate window concurrency places queue throttle | budget account | the common store: leases share book neighbours
     caching    was it answered before: keys policy entry responses forms likeness
     accounting what did it cost: cost ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv

@@ -55,8 +55,9 @@ from neuroroute.core.tasks import Tasks, spawn
 from neuroroute.core.types import Limits, Model, Provider
 from neuroroute.limits.budget import Budgets
 from neuroroute.limits.concurrency import Concurrency
-from neuroroute.limits.leases import Leases
+from neuroroute.limits.leases import WAIT_S, Leases
 from neuroroute.limits.neighbours import Neighbours
+from neuroroute.limits.places import SharedPlaces
 from neuroroute.limits.queue import Queues
 from neuroroute.limits.rate import Limiter
 from neuroroute.limits.throttle import Throttles
@@ -212,6 +213,8 @@ def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[
         "keep-alive": app[KEEP_ALIVE].run,
         "stored responses": lambda: _expire(s),
     }
+    if s.concurrency.shared is not None:
+        jobs["places"] = s.concurrency.shared.run
     if app[REDIS] is not None:
         jobs["cache"] = s.cache.run
     if s.traces is not None:
@@ -322,8 +325,7 @@ def _configure(s: Services, offer: Offer) -> None:
             name: (limits.requests_per_minute or 0, limits.tokens_per_minute or 0, limits.concurrency or 0)
             for name, limits in named.items()
             if limits != Limits()
-        },
-        s.settings.workers,
+        }
     )
 
 
@@ -343,7 +345,7 @@ def _services(
     journal: Journal,
     neighbours: Neighbours | None,
 ) -> Services:
-    limiter = Limiter(_leases(settings, redis, neighbours))
+    limiter, places = _shared_limits(settings, redis, neighbours)
     metrics_of = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
     metrics = Metrics(sample_rate=settings.metrics_sample_rate, shared=metrics_of)
     budgets = Budgets(
@@ -358,8 +360,8 @@ def _services(
         load=Load(settings.overload_lag_ms / 1000, settings.max_running_calls),
         limit_rules=LimitRules(settings),
         limiter=limiter,
-        concurrency=Concurrency(),
-        queues=Queues(limiter),
+        concurrency=Concurrency(places),
+        queues=Queues(limiter, places),
         throttles=Throttles(limiter),
         budget_rules=BudgetRules(),
         budgets=budgets,
@@ -393,11 +395,13 @@ def _services(
     )
 
 
-def _leases(settings: Settings, redis: "RedisStore | None", neighbours: Neighbours | None) -> Leases | None:
-    """What the limits of several processes are shared by; None where there is one process."""
-    if neighbours is not None:
-        return Leases(neighbours, holders=settings.workers, wait_s=NEIGHBOUR_WAIT_S)
-    return Leases(redis, holders=settings.workers) if redis is not None else None
+def _shared_limits(settings: Settings, redis: "RedisStore | None", neighbours: Neighbours | None) -> tuple[Limiter, SharedPlaces | None]:
+    """The limits per time and of calls at once, shared with the other processes where there are any."""
+    store, wait_s = (neighbours, NEIGHBOUR_WAIT_S) if neighbours is not None else (redis, WAIT_S)
+    if store is None:
+        return Limiter(), None
+    leases = Leases(store, holders=settings.workers, wait_s=wait_s)
+    return Limiter(leases), SharedPlaces(store, leases.holder, holders=settings.workers, wait_s=wait_s)
 
 
 def _alert(metrics: Metrics) -> Callable[[Budget, float], None]:

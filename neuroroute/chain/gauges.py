@@ -19,7 +19,7 @@ class Part(Protocol):
 
 def sources(s: Services, database: Database, journal: Journal) -> list[Callable[[], Reading]]:
     """Cache, books, limits, breakers and the database pool; each is asked in another thread than the loop's."""
-    parts: tuple[Part, ...] = (s.cache, s.semantic, s.ledger, journal, s.limiter, s.queues, s.throttles, s.load, s.budgets)
+    parts: tuple[Part, ...] = (s.cache, s.semantic, s.ledger, journal, s.limiter, s.queues, s.throttles, s.load, s.concurrency, s.budgets)
     return [*[part.readings for part in parts], lambda: list(_pool(database)), lambda: list(_breakers(s))]
 
 

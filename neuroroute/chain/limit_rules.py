@@ -30,7 +30,6 @@ class LimitRules:
 
     def __init__(self, settings: Settings, overall: Limits = Limits()) -> None:  # noqa: B008 - frozen
         self._overall = overall
-        self._part = max(settings.workers, 1)
         self._defaults = {
             "v1": (settings.rate_limit_max, settings.rate_limit_window / 1000),
             "prompt": (settings.prompt_rate_limit_max, settings.prompt_rate_limit_window / 1000),
@@ -62,7 +61,7 @@ class LimitRules:
             if limits.tokens_per_minute:
                 checks.append(Check(scope, subject, limits.tokens_per_minute, unit=Unit.TOKENS))
             if limits.concurrency:
-                caps.append(Cap(scope, subject, max(limits.concurrency // self._part, 1)))  # calls at once are counted per worker
+                caps.append(Cap(scope, subject, limits.concurrency))
         overridden = p.limits.requests_per_minute is not None or p.user_limits.requests_per_minute is not None
         most, window_s = self._defaults[group]
         if most and not (group == "v1" and overridden):

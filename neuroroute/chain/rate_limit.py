@@ -26,7 +26,7 @@ async def rate_limit(call: Call, s: Services) -> None:
     if not verdict.admitted:
         raise refusal(verdict)
     if rules.caps:
-        taken = s.concurrency.take(rules.caps)
+        taken = s.concurrency.take(rules.caps) or await s.concurrency.ask(rules.caps)
         if isinstance(taken, Cap):
             verdict.correct(0)
             text = f"Rate limit reached: {taken.limit} calls at once for this {taken.scope}. Wait until one of them is done."

@@ -43,7 +43,7 @@ class Leases:
 
     def __init__(self, store: Scripts, *, holders: int = 1, wait_s: float = WAIT_S) -> None:
         self._store = store
-        self._holder = new_id("wrk")
+        self.holder = new_id("wrk")
         self._lacking: dict[str, Share] = {}
         self._turn: asyncio.Future[None] | None = None
         self._line = asyncio.Lock()
@@ -116,7 +116,7 @@ class Leases:
     async def _contact(self, shares: Mapping[str, Share], *, fetch: bool) -> None:
         """One round trip for many counters; one at a time. Raises KVAway."""
         asked_s = monotonic_s()
-        args: list[Arg] = [self._holder, self._marker, int(HOLDER_TTL_S * 1000), int(RECOVERY_S * 1000)]
+        args: list[Arg] = [self.holder, self._marker, int(HOLDER_TTL_S * 1000), int(RECOVERY_S * 1000)]
         told: list[tuple[int, int]] = []
         for share in shares.values():
             spent, keep, want = share.spent, _kept(share, asked_s, fetch=fetch), _wanted(share) if fetch else 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from neuroroute.core.tasks import spawn
+from neuroroute.limits.places import Places, SharedPlaces
 from neuroroute.limits.rate import Check, Limiter, Unit, Verdict
 
 WAIT_MAX_S: Final = 5.0
@@ -40,19 +41,6 @@ class Turn:
             if self.verdict is not None:
                 self.verdict.correct(used_tokens)
             self._queue.leave()
-
-
-class Places:
-    """Where calls run: `most` at once, 0 = any number."""
-
-    __slots__ = ("most", "running")
-
-    def __init__(self, most: int = 0) -> None:
-        self.most, self.running = most, 0
-
-    @property
-    def full(self) -> bool:
-        return 0 < self.most <= self.running
 
 
 class Queue:
@@ -111,7 +99,7 @@ class Queue:
             raise
 
     def leave(self) -> None:
-        self._places.running -= 1
+        self._places.leave()
         self.serve()
 
     def serve(self) -> None:
@@ -133,7 +121,11 @@ class Queue:
     async def _turns(self) -> None:
         """Give turns as long as somebody waits and there is a free place."""
         try:
-            while self._waiting and not self._places.full:
+            while self._waiting:
+                if self._places.full and not await self._is_there_room():
+                    break
+                if not self._waiting:
+                    break
                 who, line = next(iter(self._waiting.items()))
                 verdict = None
                 if self._checks:
@@ -144,6 +136,18 @@ class Queue:
                 self._give(who, Turn(self, verdict))
         finally:
             self._serving = False
+
+    async def _is_there_room(self) -> bool:
+        """Whether a place came from the store. Where they are shared it is asked again until nobody waits: others give places back unheard."""
+        shared = self._places.shared
+        if shared is None:
+            return False
+        while self._waiting and self._places.full:
+            if not shared.away:
+                await shared.ask([self._places])
+            if self._places.full:
+                await asyncio.sleep(_LOOK_S)
+        return bool(self._waiting)
 
     def _give(self, who: str, turn: Turn) -> None:
         self._places.running += 1
@@ -166,22 +170,24 @@ class Queue:
 class Queues:
     """The queues of all providers and models that have limits. Names: a provider's, `provider/model`."""
 
-    def __init__(self, limiter: Limiter) -> None:
-        self._limiter = limiter
+    def __init__(self, limiter: Limiter, shared: SharedPlaces | None = None) -> None:
+        self._limiter, self._shared = limiter, shared
         self._queues: dict[str, Queue] = {}
 
-    def configure(self, limits: Mapping[str, tuple[int, int, int]], processes: int) -> None:
-        """limits: of each name, the requests and tokens per minute, and the calls at once of all processes together; 0 = any number."""
+    def configure(self, limits: Mapping[str, tuple[int, int, int]]) -> None:
+        """limits: of each name, the requests and tokens per minute, and the calls at once, of all processes together; 0 = any number."""
         queues: dict[str, Queue] = {}
         for name, (requests, tokens, concurrency) in limits.items():
             checks = [Check("provider", name, requests)] if requests else []
             if tokens:
                 checks.append(Check("provider", name, tokens, unit=Unit.TOKENS))
-            part = max(concurrency // processes, 1) if concurrency else 0
-            queue = Queue(self._limiter, checks, Places(part))
+            queue = Queue(self._limiter, checks, self._places(name, concurrency))
             old = self._queues.get(name)
             queues[name] = old if old is not None and old.is_like(queue) else queue
         self._queues = queues
+
+    def _places(self, name: str, most: int) -> Places:
+        return Places(most) if self._shared is None or not most else self._shared.of(f"provider:{name}", most)
 
     def of(self, provider: str, target: str) -> Sequence[Queue]:
         """Those that a call of a target has to pass."""

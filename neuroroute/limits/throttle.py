@@ -11,7 +11,8 @@ the answers to its own calls. Without a bound a call costs two counts.
 
 from typing import Final
 
-from neuroroute.limits.queue import Places, Queue
+from neuroroute.limits.places import Places
+from neuroroute.limits.queue import Queue
 from neuroroute.limits.rate import Limiter
 
 FLOOR: Final = 4

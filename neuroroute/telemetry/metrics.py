@@ -105,6 +105,7 @@ METRICS: Final = (
     Metric("neuroroute_budget_reserved_usd", "gauge", "Money reserved by running calls"),
     Metric("neuroroute_budget_alerts", "counter", "Times that a budget reached a percentage", ("scope", "percent")),
     Metric("neuroroute_provider_waiting", "gauge", "Calls that wait for a provider's own limits", ("provider",)),
+    Metric("neuroroute_shared_places", "gauge", "Places of capped calls at once that workers hold, running or free"),
     Metric("neuroroute_limit_counters", "gauge", "Rate limit counters in use"),
     Metric("neuroroute_shared_store_away", "gauge", "Workers that can not reach Redis at the moment"),
     Metric("neuroroute_shared_store_failures", "counter", "Failed commands to Redis"),

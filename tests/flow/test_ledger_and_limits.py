@@ -98,3 +98,43 @@ async def test_failures_give_their_turn_back(database_url: str) -> None:
             up.auto = fakes.openai
             await asyncio.sleep(0.4)
             assert await status(gw, 99) == 200
+
+
+async def test_calls_at_once_are_counted_over_replicas(database_url: str, redis_url: str) -> None:
+    """A key's cap of 3 and a provider's of 2 are one number each for both gateways, not one for each of them."""
+    async with Upstream(fakes.openai) as up:
+        config = {
+            "providers": {"p": provider(up.base_url), "q": provider(up.base_url, limits={"concurrency": 2})},
+            "models": {"m": model("p", "gpt-4o"), "n": model("q", "gpt-4o")},
+        }
+        most = [0]
+
+        up.auto = lambda seen: replace(fakes.openai(seen), delay_s=0.6)
+        options = {"redis_url": redis_url, "rate_limit_max": 0}
+        async with gateway(database_url, config, **options) as first, gateway(database_url, config, **options) as second:
+            key = await first.new_key(limits={"concurrency": 3})
+            await asyncio.sleep(0.3)
+
+            async def ask(number: int, name: str, with_key: str) -> int:
+                async with (first, second)[number % 2].chat(name, seed=number, key=with_key) as response:
+                    await response.read()
+                    return response.status
+
+            for attempt in range(3):  # on a busy machine Redis may be late: then each has its part, which is another promise
+                statuses = await asyncio.gather(*(ask(number + 20 * attempt, "m", key["key"]) for number in range(12)))
+                if sorted(statuses) == [200] * 3 + [429] * 9:
+                    break
+                await asyncio.sleep(1.0)
+            assert sorted(statuses) == [200] * 3 + [429] * 9
+            until_s: list[float] = []
+
+            def counted(seen: Seen) -> Step:
+                now_s = asyncio.get_running_loop().time()
+                until_s[:] = [at_s for at_s in until_s if at_s > now_s]
+                until_s.append(now_s + 0.25)
+                most[0] = max(most[0], len(until_s))
+                return replace(fakes.openai(seen), delay_s=0.3)
+
+            up.auto = counted
+            assert await asyncio.gather(*(ask(100 + number, "n", first.key) for number in range(8))) == [200] * 8
+            assert most[0] == 2, "those who wait had their turn"
