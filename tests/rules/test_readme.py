@@ -141,8 +141,25 @@ def test_every_link_within_leads_somewhere():
 
 
 def test_every_measured_figure_stands_where_it_was_measured():
-    said = PROSE.partition("(tests/bench/README.md)")[2].partition("`make bench`")[0]
-    figures = re.findall(r"\d+\.\d+", said)
-    measured = (ROOT / "tests" / "bench" / "README.md").read_text(encoding="utf-8")
-    assert len(figures) > 1
+    said = PROSE.partition("(tests/bench/README.md)")[2].partition("**How well it chooses**")[0]
+    figures = re.findall(r"(?<![\w-])\d+(?:\.\d+)?(?![\w-])", said)
+    measured = re.findall(r"\d+(?:\.\d+)?", (ROOT / "tests" / "bench" / "README.md").read_text(encoding="utf-8"))
+    assert len(figures) > 12
     assert [figure for figure in figures if figure not in measured] == []
+
+
+def test_what_is_said_of_its_choices_is_what_the_card_says():
+    card = json.loads((ROOT / "neuroroute" / "classifier" / "weights" / "card.json").read_text())["metrics"]
+    said = re.sub(r"\s+", " ", PROSE.partition("**How well it chooses**")[2].partition("\n\n**")[0])
+    many, exams, labels = card["many_models"], card["difficulty_cross_validated"]["routellm_mmlu"], card["labels_source_left_out"]["all"]
+    for name, models in (("mmlu_pro", "models"), ("llmrouter", "prompts")):
+        of = many[name]
+        shares = of["balanced"]
+        assert f"{of['models']} models on {of['prompts']:,} " in said, models
+        assert f"{shares['quality_share']:.1%}".replace("%", " %") in said and f"{shares['cost_share']:.0%}".replace("%", " %") in said
+    assert f"the {many['mmlu_pro_models_that_answered_all']['models']} of them" in said
+    assert many["mmlu_pro_models_that_answered_all"]["balanced"]["cost_share"] == 1.0
+    assert f"APGR {exams['apgr']:.2f}".replace("0.", ".") in said and f"{labels['accuracy']:.0%}".replace("%", " %") in said
+    assert f"{labels['prompts']:,} prompts" in said and f"{labels['expected_calibration_error']:.3f}"[1:] in said
+    unseen = card["difficulty_unseen_subjects"]["without_misread_subjects"]["apgr"]
+    assert f"{unseen:.2f}"[1:] + " on subjects never seen" in said
