@@ -5,6 +5,7 @@ A change is a JSON merge patch in the shape of the configuration. It is checked 
 anything is wrong. Pages, the API and the command line all come through here; who may do it was asked before.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -204,7 +205,7 @@ async def _write(versions: Versions, draft: Draft, cause: Cause, actor: Actor) -
     state = draft.state
     author = actor.user_id or COMMAND_LINE
     changed = {name: one for name, one in draft.credentials.items() if state.credentials.get(name) != one}
-    sealed = {name: sealed_of(versions.vault, name, one) for name, one in changed.items()}
+    sealed = await asyncio.to_thread(lambda: {name: sealed_of(versions.vault, name, one) for name, one in changed.items()})  # reads a file
     async with versions.database.transaction() as change:
         await ConfigVersions(change).add(draft.own, after=state.number, author=author, comment=cause.comment)
         for name, what in sealed.items():

@@ -199,7 +199,7 @@ class Semantic:
         asks = Call(
             _Nothing(), "", monotonic_s(), Dialect.EMBEDDINGS, path="/embeddings", client_request_id=call.request_id,
             principal=replace(call.principal, allowed_models=None), requested_model=name, catalog=call.catalog,
-            steering=Steering(tags={**call.steering.tags, TAG: "true"}),
+            steering=Steering(tags={**call.steering.tags, TAG: "true"}, store_prompts=False),  # its words are kept with the call's own, if at all
         )  # fmt: skip
         asks.client = ClientRequest(Dialect.EMBEDDINGS, dumps(body), body, path="/embeddings", request_id=asks.request_id)
         try:

@@ -172,7 +172,8 @@ class Watch:
         self._held &= still
         self._silences = await AlertSilences(self._database).current()
         for alert in found if leads else ():
-            if alert.told_at is None and alert.telling_failed is None and utcnow() - alert.fired_at > UNTOLD:
+            untold = alert.told_at is None and alert.telling_failed is None
+            if untold and (utcnow() - alert.fired_at > UNTOLD or silent_until(self._silences, alert.name, alert.subject) is not None):
                 self._tell_begun(alert)
 
     def _tell_begun(self, alert: Alert) -> None:

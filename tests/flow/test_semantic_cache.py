@@ -167,6 +167,17 @@ async def test_a_like_question_is_answered_and_all_is_on_the_books(database_url:
         assert "capital" not in text and "france" not in text
 
 
+async def test_a_call_that_opts_out_leaves_no_words_by_its_vector(database_url: str) -> None:
+    async with Upstream(provides) as up, gateway(database_url, offer(up), store_prompts=True) as gw:
+        await ask(gw, "What is the capital of France?", neuroroute={"store_prompts": False})
+        await ask(gw, "What is the capital of Spain?")
+        await gw.rows(4)
+        assert gw.services.texts is not None and embeddings(up) == 2
+        await gw.services.texts.flush()
+        prompts = [row["prompt"] for row in await gw.database.fetch("SELECT prompt FROM call_texts")]
+        assert prompts == ["user: What is the capital of Spain?"]
+
+
 async def test_near_misses_get_their_own_answers_over_the_wire(database_url: str) -> None:
     async with Upstream(provides) as up, gateway(database_url, offer(up)) as gw:
         for one, other in NEAR_MISSES:
