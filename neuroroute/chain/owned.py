@@ -24,10 +24,35 @@ _COLLECTIONS: Final = (
 _VERBS: Final = frozenset({"runs"})  # `POST /threads/runs` makes a thread
 _CHAT_ID: Final = re.compile(rb'"id"\s*:\s*"([\w-]{1,200})"')
 _REFERENCES_MAX: Final = 1000
+_OF_PROVIDERS: Final = re.compile(r"(?:^|_)(?:file|vector_store)(?:_ids?)?$|^(?:container|conversation)$")
+"""Fields that name an object of the provider's, and nothing else. Source: OpenAI and Anthropic, API references, 2026-11."""
+_HOLDERS: Final = ("tools", "tool_resources", "container", "conversation", "attachments", "prompt", "file_ids")
+"""Fields of a chat or a response, beside its messages, that may refer to one."""
+_PLAIN: Final = frozenset({"text", "input_text", "output_text", "image_url"})
+"""Parts of a message that refer to none."""
+_OF_CLIENTS: Final = frozenset({"metadata", "parameters", "input_schema", "schema", "arguments"})
+"""Fields whose insides are the client's own."""
+
+
+async def check_body(call: Call, s: Services) -> None:
+    """Raises NotFound where a call refers to files and the like that its user did not make; DatabaseAway where nobody can tell."""
+    principal = call.principal
+    if principal is None or principal.role is Role.ADMIN:
+        return
+    refers = dict(_named(call.body) if call.dialect is Dialect.PASS else _in_messages(call.body))
+    if not refers:
+        return
+    if len(refers) > _REFERENCES_MAX:
+        raise BadRequest(f"Your request refers to more than {_REFERENCES_MAX} objects.")
+    own = await s.objects.owned(principal.user_id, list(refers))
+    for object_id, name in refers.items():
+        if object_id not in own:
+            raise NotFound(f"There is no object with the id '{object_id[:256]}'.", param=name)
 
 
 async def check(call: Call, s: Services) -> None:
     """Raises NotFound for what is another user's; DatabaseAway where nobody can tell."""
+    await check_body(call, s)
     place, principal = _place(call.path), call.principal
     if place is None or principal is None or principal.role is Role.ADMIN or principal.allowed_models is not None:
         return  # a key that may use some models only is refused these paths by `plan`
@@ -115,6 +140,35 @@ def _references(value: Any, name: str = "") -> Iterator[str]:
             yield from _references(inner, name)
     elif isinstance(value, str) and name.endswith(("_id", "_ids")):
         yield value
+
+
+def _in_messages(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same of a chat or a response, without a look into its text: most have nothing else."""
+    for holder in _HOLDERS:
+        if holder in body:
+            yield from _named(body[holder], holder)
+    items = body.get("messages") or body.get("input")
+    for item in items if isinstance(items, list) else ():
+        content = item.get("content", item) if isinstance(item, dict) else None
+        if isinstance(content, dict):
+            yield from _named(content)
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") not in _PLAIN:
+                yield from _named(part)
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """(id, field) of every object of the provider's that a body refers to."""
+    if isinstance(value, dict):
+        own = "input" if value.get("type") in ("tool_use", "server_tool_use") else ""  # what a tool was called with is the client's
+        for key, inner in value.items():
+            if key not in _OF_CLIENTS and key != own:
+                yield from _named(inner, name if key == "id" and name in ("container", "conversation") else key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named(inner, name)
+    elif isinstance(value, str) and value and _OF_PROVIDERS.search(name) is not None:
+        yield value, name
 
 
 def stores_chat(call: Call) -> bool:

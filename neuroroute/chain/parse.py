@@ -37,12 +37,14 @@ async def parse(call: Call, s: Services) -> None:
         call.dialect = Dialect.PASS
         call.client = _client(call, raw, body, body.get("stream") is True)
         call.steering = steering(call.headers, body)
+        await owned.check_body(call, s)
         return
     check(body, call.dialect)
     call.requested_model = _model(body, call.dialect)
     stream = body.get("stream") is True
     call.client = _client(call, raw, body, stream)
     call.steering = steering(call.headers, body)
+    await owned.check_body(call, s)
     if call.dialect is Dialect.RESPONSES:
         await stored.resolve(call, s)
 

@@ -81,6 +81,76 @@ async def test_a_body_refers_to_own_objects_alone_and_results_are_the_owners(dat
         assert (await ask(gw, "GET", f"/v1/files/{done['output_file_id']}/content", key=bob))[0] == 404
 
 
+def _refers(object_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every place where a call to a model names a file or the like."""
+    file = {"type": "file", "file": {"file_id": object_id}}
+    part = {"type": "input_file", "file_id": object_id}
+    search = {"type": "file_search", "vector_store_ids": [object_id]}
+    return [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, file]}]}),
+        ("/v1/responses", {"input": [{"role": "user", "content": [part]}]}),
+        ("/v1/responses", {"input": [part]}),
+        ("/v1/responses", {"input": "x", "tools": [search]}),
+        ("/v1/responses", {"input": "x", "tools": [{"type": "code_interpreter", "container": object_id}]}),
+        ("/v1/responses", {"input": "x", "tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": [object_id]}}]}),
+        ("/v1/responses", {"input": "x", "conversation": object_id}),
+        ("/v1/responses", {"input": "x", "conversation": {"id": object_id}}),
+        (
+            "/v1/messages",
+            {
+                "max_tokens": 5,
+                "messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": object_id}}]}],
+            },
+        ),
+        ("/v1/messages", {"max_tokens": 5, "messages": [{"role": "user", "content": "x"}], "container": object_id}),
+        ("/v1/fine_tuning/jobs", {"training_file": object_id}),
+        ("/v1/images/edits", {"prompt": "x", "images": [{"file_id": object_id}]}),
+    ]
+
+
+@pytest.mark.parametrize("place", range(12))
+async def test_a_call_to_a_model_refers_to_own_files_alone(database_url: str, place: int) -> None:
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        ada, bob = await key_of(gw), await key_of(gw)
+        own = (await ask(gw, "POST", "/v1/files", {"purpose": "user_data"}, key=ada))[1]["id"]
+        asked = len(up.seen)
+        for object_id, key in [(own, bob), ("file-old", bob), ("file-old", ada)]:
+            path, body = _refers(object_id)[place]
+            status, told = await ask(gw, "POST", path, {"model": "m", **body}, key=key)
+            assert status == 404 and object_id in str(told["error"]["message"]), (path, body, told)
+        assert len(up.seen) == asked
+        path, body = _refers(own)[place]
+        status, told = await ask(gw, "POST", path, {"model": "m", **body}, key=ada)
+        assert status != 404 or "no object" not in str(told), (path, body, told)
+
+
+async def test_what_only_looks_like_a_reference_is_the_clients_own(database_url: str) -> None:
+    tool = {
+        "name": "open",
+        "description": "",
+        "parameters": {"type": "object", "properties": {"file_id": {"default": "7", "type": "string"}}},
+    }
+    messages = [
+        {"role": "user", "content": 'open {"file_id": "file-9"}'},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "open", "arguments": '{"file_id": "7"}'}}],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": "opened"},
+    ]
+    used = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "open", "input": {"file_id": "7"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "opened"}]},
+    ]
+    async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
+        bob = await key_of(gw)
+        body = {"model": "m", "messages": messages, "tools": [{"type": "function", "function": tool}], "metadata": {"file_id": "7"}}
+        assert (await ask(gw, "POST", "/v1/chat/completions", body, key=bob))[0] == 200
+        assert (await ask(gw, "POST", "/v1/messages", {"model": "m", "max_tokens": 9, "messages": used}, key=bob))[0] == 200
+
+
 @pytest.mark.parametrize("path", ["/v1/%66iles/{}", "/v1//files/{}", "/v1/./files/{}", "/v1/files//{}"])
 async def test_no_other_spelling_of_a_path_leads_to_it(database_url: str, path: str) -> None:
     async with Upstream(account()) as up, gateway(database_url, one(up)) as gw:
