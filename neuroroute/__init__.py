@@ -28,7 +28,7 @@ joins them in `chain`.
                augment measure metrics many card chart | corpus, weights
     limits     may it go on: rate window concurrency places queue throttle | budget account | the common store: leases share book neighbours
     caching    was it answered before: keys policy entry responses forms likeness
-    accounting what did it cost: cost ledger flusher | journal frames records recovery
+    accounting what did it cost: cost units ledger flusher | journal frames records recovery
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums usage_times spend budgets alerts alert_silences responses objects
                semantic feedback learned call_texts provider_keys config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Final
 
 from neuroroute.accounting.cost import cost_nanousd, most_nanousd
+from neuroroute.accounting.units import most_units_nanousd
 from neuroroute.chain import conversation
 from neuroroute.chain.call import Call
 from neuroroute.chain.plan import plan
 from neuroroute.chain.services import Services
+from neuroroute.chain.steering import header
 from neuroroute.core.clock import utcnow
 from neuroroute.core.errors import BudgetSpent, RateLimited
 from neuroroute.core.jsonbytes import dumps
@@ -57,6 +59,9 @@ async def _set_aside(call: Call, s: Services, budgets: tuple[Budget, ...]) -> Re
         plan(call, s)
 
 
+_ANY_BYTES: Final = 25 << 20  # of a recording whose length nobody says; OpenAI takes no more. Source: its API reference, 2026-11
+
+
 def _told(budget: Budget) -> str:
     when = "" if budget.period == "total" else f" for this {budget.period}"
     then = "" if budget.period == "total" else f" It began at {began(budget.period, utcnow()):%Y-%m-%d} (UTC)."
@@ -73,6 +78,10 @@ def most(call: Call) -> int:
         model = target.model
         longest = max(model.context_window_tokens or 0, estimate)  # more than its window no model reads
         costs.append(most_nanousd(model.price, min(prompt, longest) if longest > estimate else prompt, output_bound(call, model)) or 0)
+    if call.dialect is Dialect.PASS:
+        length = header(call.headers, "content-length") or ""
+        body_bytes = int(length) if length.isdecimal() else _ANY_BYTES
+        costs += [most_units_nanousd(target.model.price, call.path, call.body, body_bytes) for target in call.decision.targets]
     return max(costs)
 
 

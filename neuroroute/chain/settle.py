@@ -7,6 +7,7 @@ A plain `def`: no cancellation can come between. It appends to the ledger's buff
 from typing import Any, Final
 
 from neuroroute.accounting.cost import baseline_nanousd, cost_nanousd
+from neuroroute.accounting.units import units_nanousd
 from neuroroute.caching.entry import Entry
 from neuroroute.chain.call import Call
 from neuroroute.chain.services import Services
@@ -64,7 +65,15 @@ def _learn(call: Call, s: Services) -> None:
 
 def _price(call: Call) -> None:
     """What it cost, and what it would have cost at the baseline. An answer from the cache costs nothing and saves all."""
-    if call.target is None or call.usage.source == "none":
+    if call.target is None:
+        return
+    if call.dialect is Dialect.PASS and (call.error is None or call.committed):
+        answer = call.answer if isinstance(call.answer, bytes) else b""
+        by_unit = units_nanousd(call.target.model.price, call.path, call.body, answer)
+        if by_unit is not None:
+            call.cost_nanousd = call.baseline_cost_nanousd = by_unit
+            return
+    if call.usage.source == "none":
         return
     used = call.usage
     full = cost_nanousd(call.target.model.price, used)

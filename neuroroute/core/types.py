@@ -45,18 +45,28 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens, held as integers of 10^-9 USD so that sums are exact. None = not known (never 0)."""
+    """
+    USD per million tokens, held as integers of 10^-9 USD so that sums are exact. None = not known (never 0).
+
+    image, minute, characters: of what is not sold by tokens: one image, a minute of sound, a million characters to be spoken.
+    """
 
     input_nanousd: int
     output_nanousd: int
     cached_input_nanousd: int | None = None  # None: cached tokens cost as much as others
     cache_write_nanousd: int | None = None
+    image_nanousd: int | None = None
+    minute_nanousd: int | None = None
+    characters_nanousd: int | None = None
 
     @classmethod
-    def of(cls, input: float, output: float, cached_input: float | None = None, cache_write: float | None = None) -> "Price":
-        """Price.of(0.15, 0.60, 0.075): USD per million tokens, as price lists give them."""
+    def of(
+        cls, input: float, output: float, cached_input: float | None = None, cache_write: float | None = None, **units: float | None
+    ) -> "Price":
+        """Price.of(0.15, 0.60, 0.075): USD per million tokens, as price lists give them. units: image, minute, characters."""
         nano = [None if usd is None else round(usd * 1e9) for usd in (cached_input, cache_write)]
-        return cls(round(input * 1e9), round(output * 1e9), nano[0], nano[1])
+        by_unit = {f"{unit}_nanousd": None if usd is None else round(usd * 1e9) for unit, usd in units.items()}
+        return cls(round(input * 1e9), round(output * 1e9), nano[0], nano[1], **by_unit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,9 @@ def _price(model: Model) -> dict[str, float | None] | None:
         "output": price.output_nanousd,
         "cached_input": price.cached_input_nanousd,
         "cache_write": price.cache_write_nanousd,
+        "image": price.image_nanousd,
+        "minute": price.minute_nanousd,
+        "characters": price.characters_nanousd,
     }
     return {name: None if nano is None else nano / 1e9 for name, nano in values.items()}
 

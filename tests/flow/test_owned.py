@@ -187,3 +187,44 @@ async def test_what_reports_no_usage_has_an_unknown_price(database_url: str) -> 
         assert (await ask(gw, "POST", "/v1/images/generations", {"model": "draw", "prompt": "x"}, key=gw.key))[0] == 200
         [row] = await gw.rows(1)
         assert (row.tokens_source, row.cost_nanousd, row.status) == ("none", None, "ok")
+
+
+async def test_what_is_sold_by_the_piece_is_on_the_books_and_in_the_budget(database_url: str) -> None:
+    def answer(seen: Seen) -> Step:
+        if seen.path.endswith("/images/generations"):
+            return whole({"created": 1, "data": [{"url": "https://example.org/x.png"}] * seen.json.get("n", 1)})
+        if seen.path.endswith("/audio/transcriptions"):
+            return whole({"text": "hello", "usage": {"type": "duration", "seconds": 90}})
+        if seen.path.endswith("/audio/translations"):
+            return whole({"text": "hello"})
+        return whole(b"sound", **{"content-type": "audio/mpeg"})
+
+    async with Upstream(answer) as up:
+        config = {
+            "providers": {"p": provider(up.base_url)},
+            "models": {
+                "draw": model("p", kind="image", price={"image": 0.04}),
+                "hear": model("p", kind="audio", price={"minute": 0.006}),
+                "say": model("p", kind="audio", price={"characters": 15.0}),
+            },
+        }
+        async with gateway(database_url, config) as gw:
+            key = await gw.new_key(budget={"usd": 0.2, "period": "day"})
+            for path, body in [
+                ("/v1/images/generations", {"model": "draw", "prompt": "x", "n": 3}),
+                ("/v1/audio/speech", {"model": "say", "input": "0123456789" * 100, "voice": "alloy"}),
+                ("/v1/audio/transcriptions", {"model": "hear", "file": "x"}),
+                ("/v1/audio/translations", {"model": "hear", "file": "x"}),
+            ]:
+                async with gw.post(path, body, key=key["key"]) as response:
+                    assert response.status == 200, await response.text()
+            costs = {row.endpoint: row.cost_nanousd for row in await gw.rows(4)}
+            assert costs == {
+                "/v1/images/generations": 120_000_000,
+                "/v1/audio/speech": 15_000_000,
+                "/v1/audio/transcriptions": 9_000_000,
+                "/v1/audio/translations": None,
+            }
+            assert (await ask(gw, "POST", "/v1/images/generations", {"model": "draw", "prompt": "x", "n": 2}, key=key["key"]))[0] == 200
+            status, told = await ask(gw, "POST", "/v1/images/generations", {"model": "draw", "prompt": "x", "n": 2}, key=key["key"])
+            assert (status, told["error"]["code"]) == (429, "insufficient_quota")

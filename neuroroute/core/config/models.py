@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from neuroroute.core.config.alerts import AlertConfig, AlertWebhookConfig
 from neuroroute.core.config.learning import LearningConfig
@@ -107,13 +107,24 @@ class ProviderConfig(_Part):
 class PriceConfig(_Part):
     """USD per million tokens. None = not known, or, for cached tokens, the price of the others."""
 
-    input: Usd
-    output: Usd
+    input: Usd | None = None
+    output: Usd | None = None
     cached_input: Usd | None = None
     cache_write: Usd | None = None
+    image: Usd | None = Field(default=None, description="USD for an image")
+    minute: Usd | None = Field(default=None, description="USD for a minute of sound")
+    characters: Usd | None = Field(default=None, description="USD for a million characters that are spoken")
+
+    @model_validator(mode="after")
+    def _is_a_price(self) -> "PriceConfig":
+        by_unit = (self.image, self.minute, self.characters) != (None, None, None)
+        if (self.input is None) != (self.output is None) or (self.input is None and not by_unit):
+            raise ValueError("input and output are both given, or neither of them and one of image, minute, characters")
+        return self
 
     def price(self) -> Price:
-        return Price.of(self.input, self.output, self.cached_input, self.cache_write)
+        units = {"image": self.image, "minute": self.minute, "characters": self.characters}
+        return Price.of(self.input or 0.0, self.output or 0.0, self.cached_input, self.cache_write, **units)
 
 
 class ModelConfig(_Part):
