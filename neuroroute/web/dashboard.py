@@ -111,8 +111,9 @@ def _range(request: web.Request, default: str = "24h") -> tuple[str, usage.Span]
     if request.query.get("from") or request.query.get("to"):
         return "", usage.span(request)
     name = one_of(request, "range", ("", *RANGES)) or default
-    now = utcnow()
-    return name, usage.Span(now - RANGES[name], now)
+    now = utcnow()  # whole hours, that are kept as sums: at ten million calls a part of an hour is 14,000 rows to read
+    since, until = [at.replace(minute=0, second=0, microsecond=0) for at in (now - RANGES[name], now + timedelta(hours=1))]
+    return name, usage.Span(since, until)
 
 
 async def _charts(request: web.Request, chosen: UsageFilter, when: usage.Span) -> dict[str, Any]:

@@ -331,6 +331,7 @@ CREATE INDEX usage_records_by_tag ON public.usage_records USING gin (tags jsonb_
 CREATE INDEX usage_records_by_time ON public.usage_records USING btree (created_at DESC, request_id DESC);
 CREATE INDEX usage_records_by_user ON public.usage_records USING btree (user_id, created_at DESC, request_id DESC);
 CREATE INDEX usage_records_not_ok ON public.usage_records USING btree (created_at DESC, request_id DESC) WHERE (status <> 'ok'::text);
+CREATE INDEX usage_records_status ON public.usage_records USING btree (status, created_at DESC, request_id DESC) WHERE (status <> 'ok'::text);
 CREATE TRIGGER usage_records_sums AFTER INSERT ON public.usage_records REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION sum_up();
 CREATE TRIGGER usage_records_times AFTER INSERT ON public.usage_records REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION sum_times();
 
