@@ -23,7 +23,7 @@ def answer(classifier: Classifier, question: Mapping[str, Any], catalogue: Catal
     spent_us = (perf_counter_ns() - began) / 1000.0
     reply: dict[str, Any] = {
         "id": question.get("id"),
-        "score": round(reading.difficulty, 6),
+        "score": round(reading.difficulty, 9),
         "category": reading.label,
         "lang": reading.language,
         "us": round(spent_us, 1),

@@ -1,9 +1,10 @@
 """
 How likely a prompt needs the strong model, by the kind of prompt it is.
 
-Three kinds, told apart by their form: an `exam` question with choices, a word `problem` with numbers, and everything else (`open`). What makes
-one hard differs: for an exam its subject, wording and length, for a problem the length of the chain of facts, for an open request above all
-what is asked for. Each kind has its own small logistic over the heads of the table, the label posterior, the length and, for problems, a few counts.
+Three kinds: an `exam` question with choices, a word `problem` of mathematics told in plain numbers, and everything else (`open`). What makes
+one hard differs: for an exam its subject, wording, length and the number of choices, for a problem the length of the chain of facts, for an
+open request above all what is asked for, then how much there is to read. Each kind has its own small logistic over the heads of the table,
+the label posterior, the length and, for problems, a few counts.
 """
 
 import re
@@ -13,6 +14,8 @@ from math import exp, log, log1p
 from operator import mul
 from typing import Any, Final
 
+from neuroroute.classifier.labels import LABELS
+
 EXAM: Final = "exam"
 PROBLEM: Final = "problem"
 OPEN: Final = "open"
@@ -20,9 +23,17 @@ KINDS: Final = (EXAM, PROBLEM, OPEN)
 
 LEAST_CHOICES: Final = 2
 LEAST_NUMBERS: Final = 2
+USUAL_CHOICES: Final = 4
+"""Fewer count as so many: a riddle with two names to choose from is not easy for that."""
+LEAST_MATH: Final = 0.5
+"""P(math) below which a question with numbers in it is no word problem."""
+_LETTERS: Final = "ABCDEFGHIJ"
+_MATH: Final = LABELS.index("math")
 
 _CHOICE: Final = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s?\S")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+_TYPESET: Final = re.compile(r"\\[a-zA-Z]|\$[^$\d\s]")
+"""Formulae as they are typeset: mathematics by name, not told in a story."""
 _STOP: Final = re.compile(r"[.!?](?:\s|$)")
 _FRACTION: Final = re.compile(r"\d\.\d|\d/\d")
 _MULTIPLE: Final = ("twice", "half", "third", "quarter", "double", "triple", "times")
@@ -33,15 +44,22 @@ MEASURES: Final = (
 )  # fmt: skip
 
 
-def kind_of(text: str) -> str:
-    """EXAM, PROBLEM or OPEN, by the form of the window of a prompt."""
+def form_of(text: str) -> tuple[str, int]:
+    """(EXAM, PROBLEM or OPEN, how many choices there are) by the form of the window of a prompt."""
     # The plain searches come first: they cost a hundredth of the expression and rule out nearly every prompt.
     listed = ("A." in text or "A)" in text or "A:" in text) and ("B." in text or "B)" in text or "B:" in text)
-    if listed and len({found.group(1) for found in _CHOICE.finditer(text)} & {"A", "B", "C", "D"}) >= LEAST_CHOICES:
-        return EXAM
+    if listed:
+        letters = {found.group(1) for found in _CHOICE.finditer(text)}
+        if len(letters & {"A", "B", "C", "D"}) >= LEAST_CHOICES:
+            return EXAM, next((at for at, letter in enumerate(_LETTERS) if letter not in letters), len(_LETTERS))
     if "?" in text and "```" not in text and "def " not in text and len(_NUMBER.findall(text)) >= LEAST_NUMBERS:
-        return PROBLEM
-    return OPEN
+        return (OPEN if _TYPESET.search(text) else PROBLEM), 0
+    return OPEN, 0
+
+
+def kind_of(text: str) -> str:
+    """EXAM, PROBLEM or OPEN, by the form of the window of a prompt."""
+    return form_of(text)[0]
 
 
 def measures(text: str) -> tuple[float, ...]:
@@ -69,12 +87,13 @@ def measures(text: str) -> tuple[float, ...]:
 @dataclass(frozen=True, slots=True)
 class Scale:
     """
-    One kind's logistic: bias, a weight per head of the table behind the labels, per label, per measure (mean and spread removed) and for the
-    logarithm of the prompt's length in characters.
+    One kind's logistic: bias, a weight per head of the table behind the labels, per label, per measure (mean and spread removed), for the
+    logarithm of the prompt's length in characters and for that of the number of choices over the usual one.
     """
 
     bias: float
     length: float
+    choices: float
     heads: tuple[float, ...]
     labels: tuple[float, ...]
     measures: tuple[float, ...]
@@ -86,6 +105,7 @@ class Scale:
         return cls(
             float(header["bias"]),
             float(header["length"]),
+            float(header.get("choices", 0.0)),
             tuple(header["heads"]),
             tuple(header["labels"]),
             tuple(header["measures"]),
@@ -93,11 +113,30 @@ class Scale:
             tuple(header["spreads"]),
         )
 
-    def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int) -> float:
-        """`text`: the window of the prompt; `chars`: the length of the whole prompt."""
-        total = self.bias + self.length * log(max(1, chars))
-        total += sum(map(mul, self.heads, heads)) + sum(map(mul, self.labels, posterior))
+    def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int, choices: int = 0) -> float:
+        """`text`: the window of the prompt; `chars`: the length of the whole prompt; `choices`: how many answers it offers."""
+        total = self.bias + self.length * log(max(1, chars)) + sum(map(mul, self.heads, heads)) + sum(map(mul, self.labels, posterior))
+        if choices > USUAL_CHOICES + 1:  # a fifth may be the letter of an enzyme
+            total += self.choices * log(choices / USUAL_CHOICES)
         if self.measures:
             for weight, value, mean, spread in zip(self.measures, measures(text), self.means, self.spreads, strict=True):
                 total += weight * min(max((value - mean) / spread, -3.0), 3.0)
         return 1.0 / (1.0 + exp(-min(max(total, -30.0), 30.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """The logistic of each kind, and which of them reads a prompt."""
+
+    scales: Mapping[str, Scale]
+
+    @classmethod
+    def of(cls, header: Mapping[str, Any]) -> "Difficulty":
+        return cls({kind: Scale.of(header[kind]) for kind in KINDS})
+
+    def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int) -> float:
+        """P(a weak model's answer fails where a strong one's would do); the arguments are those of `Scale.probability`."""
+        kind, choices = form_of(text)
+        if kind is PROBLEM and posterior[_MATH] < LEAST_MATH:
+            kind = OPEN
+        return self.scales[kind].probability(heads, posterior, text, chars, choices)

@@ -86,9 +86,8 @@ _DIGIT: Final = re.compile(r"[0-9]")
 _CHOICE_MARK: Final = re.compile(r"[A-J][).:]")
 
 # What a form can not be without: tokens that are looked for before its expression is run, which costs ten times as much.
-_CODE_SIGNS: Final = frozenset(
-    "` < { } ; = & | # def class import return const let var function public static void select insert from".split()
-)
+_CODE_WORDS: Final = "def class import return const let var function public static void select insert from".split()
+_CODE_SIGNS: Final = frozenset([*"`<{};=&|#", *_CODE_WORDS, *[f"{word}{sign}s" for word in _CODE_WORDS for sign in "'\u2019"]])
 _FORMULA_SIGNS: Final = frozenset("\\ $ = < > ≤ ≥ ± × ÷ √ ∑ ∫ ^".split())
 _OPERATORS: Final = frozenset("-+*/")
 
@@ -278,20 +277,14 @@ def extract(prompt: str) -> Seen:
     facts = surface(prompt, text, words, found, found if words is spoken else set(spoken))
     stems = {word[:4] for word in found if len(word) > 4}
     task = [word for word in words[:PLACED_WORDS] if word not in _POLITE][:FIRST_WORDS]
-    concept = CONCEPT_OF.__getitem__
-    begun = list(filter(None, map(concept, words[:CONCEPT_WORDS])))
-    meant = set(begun)
-    if len(words) > CONCEPT_WORDS:
-        rest = (
-            words[CONCEPT_WORDS:]
-            if len(words) <= MEANT_WORDS
-            else words[CONCEPT_WORDS : MEANT_WORDS - CONCEPT_WORDS] + words[-CONCEPT_WORDS:]
-        )
-        meant.update(map(concept, rest))
-        meant.discard("")
+    told = words if len(words) <= MEANT_WORDS else words[: MEANT_WORDS - CONCEPT_WORDS] + words[-CONCEPT_WORDS:]
+    named = list(map(CONCEPT_OF.__getitem__, told))
+    meant = set(named)
+    meant.discard("")
     if len(words) > SMALL_TALK_WORDS and not meant.isdisjoint(SMALL_TALK):
         meant -= SMALL_TALK
-        begun = [named for named in begun if named not in SMALL_TALK]
+        named = [concept for concept in named if concept not in SMALL_TALK]
+    begun = list(filter(None, named[:CONCEPT_WORDS]))
     found |= meant
     pairs = set(pairwise(words))
     pairs.update(pairwise(begun))

@@ -41,8 +41,9 @@ class Vocabulary:
         """Rows of documents; text features weigh 1/sqrt(how many the document has in all), surface facts SURFACE_VALUE."""
         starts, columns, values = [0], [], []
         for seen in documents:
-            value = 1.0 / max(1, seen.size) ** 0.5
-            for name in seen.text():
+            text = seen.text()
+            value = 1.0 / max(1, len(text)) ** 0.5
+            for name in text:
                 at = self.column.get(name)
                 if at is not None:
                     columns.append(at)

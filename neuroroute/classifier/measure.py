@@ -11,7 +11,7 @@ import numpy as np
 from neuroroute.classifier import fit
 from neuroroute.classifier.augment import KINDS as MESSES
 from neuroroute.classifier.data import Example
-from neuroroute.classifier.difficulty import KINDS, Scale
+from neuroroute.classifier.difficulty import Difficulty, Scale
 from neuroroute.classifier.features import window
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.many import report, stream_of
@@ -77,12 +77,11 @@ def held_out_difficulty(
     """Difficulty as the classifier would have read it: heads and scales from fits without the prompt's fold. NaN where nothing was measured."""
     behind = len(LABELS)
     found = np.full(len(part.examples), np.nan)
-    ready = [{kind: Scale.of(header[kind]) for kind in KINDS} for header in scales]
+    ready = [Difficulty.of(header) for header in scales]
     for at in map(int, np.flatnonzero(originals(part.examples))):
         if part.examples[at].failed is not None:
             prompt = part.examples[at].prompt
-            scale = ready[int(fold[at])][KINDS[int(part.kinds[at])]]
-            found[at] = scale.probability(scores[at, behind:].tolist(), posterior[at].tolist(), window(prompt), len(prompt))
+            found[at] = ready[int(fold[at])].probability(scores[at, behind:].tolist(), posterior[at].tolist(), window(prompt), len(prompt))
     return found
 
 

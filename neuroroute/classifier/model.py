@@ -8,7 +8,7 @@ from importlib import resources
 from math import exp
 from typing import Any, Final
 
-from neuroroute.classifier.difficulty import KINDS, Scale, kind_of
+from neuroroute.classifier.difficulty import Difficulty
 from neuroroute.classifier.features import Seen, extract
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.language import language_of
@@ -66,13 +66,11 @@ class Classifier:
         """Reads at most the first 800 and last 400 characters: bounded time for a prompt of any length."""
         seen = extract(prompt)
         table, head, count = self._table, self._head, max(1, seen.size)
-        found, facts = table.found(seen)
+        known, spoken, formed = table.sums(seen)
         share = 1.0 / count**0.5
         scores = [
             bias + share * scale * said + surface * shown
-            for bias, scale, surface, said, shown in zip(
-                head.bias, head.scale, head.surface_scale, table.total(found), table.total(facts), strict=True
-            )
+            for bias, scale, surface, said, shown in zip(head.bias, head.scale, head.surface_scale, spoken, formed, strict=True)
         ]
         language = language_of(seen.window, seen.spoken)
         posterior = _softmax(scores[: len(LABELS)], head.temperature["en" if language == "en" else "other"], head.floor)
@@ -82,9 +80,9 @@ class Classifier:
             LABELS[best],
             confidence,
             posterior,
-            head.difficulty[kind_of(seen.window)].probability(scores[len(LABELS) :], posterior, seen.window, len(prompt)),
+            head.difficulty.probability(scores[len(LABELS) :], posterior, seen.window, len(prompt)),
             language,
-            confidence < head.least_confidence or len(found) < head.least_known * count,
+            confidence < head.least_confidence or known < head.least_known * count,
             partial(_reasons, table, seen, best),
         )
 
@@ -98,7 +96,7 @@ class _Head:
     surface_scale: tuple[float, ...]
     temperature: Mapping[str, float]
     floor: float
-    difficulty: Mapping[str, Scale]
+    difficulty: Difficulty
     mean_difficulty: Mapping[str, float]
     least_confidence: float
     least_known: float
@@ -111,7 +109,7 @@ class _Head:
             tuple(header["surface_scale"]),
             dict(header["temperature"]),
             float(header["floor"]),
-            {kind: Scale.of(header["difficulty"][kind]) for kind in KINDS},
+            Difficulty.of(header["difficulty"]),
             dict(header["mean_difficulty"]),
             float(header["least_confidence"]),
             float(header["least_known"]),

@@ -32,15 +32,19 @@ class Table:
     heads: int
     header: dict[str, Any]
 
-    def found(self, seen: Seen) -> tuple[list[int], list[int]]:
-        """The rows of what is seen of a text, and of the facts of its form."""
+    def sums(self, seen: Seen) -> tuple[int, list[int], list[int]]:
+        """(how many features of the text are known, their sum per head, the sum per head of the form's facts) in units of the head's scales."""
         words, pairs, stems, first, opening, lead, last, facts = self.rows
         hits = [*map(words.get, seen.words), *map(pairs.get, seen.pairs), *map(stems.get, seen.stems)]
         hits += map(first.get, seen.first)
         hits += map(opening.get, seen.opening)
         hits.append(lead.get(seen.lead))
         hits += map(last.get, seen.last)
-        return list(filter(None, hits)), list(filter(None, map(facts.get, seen.facts)))
+        formed = list(filter(None, map(facts.get, seen.facts)))
+        known, size = len(hits) - hits.count(None), self.heads * LANE_BITS
+        lanes = struct.unpack(f"<{2 * self.heads}I", (sum(filter(None, hits)) + (sum(formed) << size)).to_bytes(size // 4, "little"))
+        shift, shift_of_facts = OFFSET * known, OFFSET * len(formed)
+        return known, [lane - shift for lane in lanes[: self.heads]], [lane - shift_of_facts for lane in lanes[self.heads :]]
 
     def row(self, name: str) -> int | None:
         """The row of a feature by its name."""

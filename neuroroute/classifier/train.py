@@ -49,6 +49,12 @@ leaderboards, not a fit; the outcomes that may be trained on hold almost only qu
 EXAM_MIX: Final = (1.0, 0.3, 0.3)
 """Shares of the heads `exam` and `field` and of the log length, each by its spread, in the difficulty of an exam question. Measured on unseen subjects:
 APGR .634 of `exam` alone, .641 so; .581 and .592 without mathematics. .5 for either share is within .004."""
+CHOICES: Final = 1.0
+"""Logits of difficulty per logarithm of the number of choices over four: a guess among ten is rarely right, so there is more to gain. A judgement;
+0.8 to 1.2 order a stream of questions of four choices, of ten and without any alike."""
+OPEN_LENGTH: Final = 0.15
+USUAL_CHARS: Final = 150
+"""Logits of difficulty of an open request per logarithm of its length: there is more to read and to get wrong. A judgement; 0 to 0.3 differ by .01 APGR."""
 HARD_SLOPE: Final = 0.8
 """Logits of difficulty per logit of the `hard` head, for open requests: a judgement, as above."""
 
@@ -176,11 +182,12 @@ def logit(share: float) -> float:
 
 
 def scale(bias: float = 0.0, heads: Sequence[float] = (0.0, 0.0, 0.0, 0.0), labels: Sequence[float] = (), counts: Sequence[float] = (), means: Sequence[float] = (),
-          spreads: Sequence[float] = (), length: float = 0.0) -> dict[str, Any]:  # fmt: skip
+          spreads: Sequence[float] = (), length: float = 0.0, choices: float = 0.0) -> dict[str, Any]:  # fmt: skip
     """One kind's logistic as `difficulty.Scale` reads it."""
     return {
         "bias": float(bias),
         "length": float(length),
+        "choices": choices,
         "heads": [float(value) for value in heads],
         "labels": [float(value) for value in labels] or [0.0] * len(LABELS),
         "measures": [float(value) for value in counts],
@@ -206,7 +213,7 @@ def exam_scale(part: Sheet, scores: fit.Floats, used: fit.Flags) -> dict[str, An
     exam, field, length = found = weights[0] * np.array(EXAM_MIX) / spreads
     middle = logit(OPEN_PRIOR["factual_qa"])
     labels = [0.5 * max(0.0, logit(OPEN_PRIOR[label]) - middle) if label in ("reasoning", "code") else 0.0 for label in LABELS]
-    return scale(offset - float(found @ means), [exam, 0.0, field, 0.0], labels, length=length)
+    return scale(offset - float(found @ means), [exam, 0.0, field, 0.0], labels, length=length, choices=CHOICES)
 
 
 def problem_scale(part: Sheet, scores: fit.Floats, used: fit.Flags) -> dict[str, Any]:
@@ -230,7 +237,7 @@ def open_scale(part: Sheet, scores: fit.Floats) -> dict[str, Any]:
     chosen = np.array([realistic(example) for example in part.examples])
     middle = float(scores[chosen, HARD].mean())
     labels = [logit(OPEN_PRIOR[label]) for label in LABELS]
-    return scale(-HARD_SLOPE * middle, [0.0, 0.0, 0.0, HARD_SLOPE], labels)
+    return scale(-HARD_SLOPE * middle - OPEN_LENGTH * float(np.log(USUAL_CHARS)), [0.0, 0.0, 0.0, HARD_SLOPE], labels, length=OPEN_LENGTH)
 
 
 def scales_for(part: Sheet, scores: fit.Floats, used: fit.Flags) -> dict[str, Any]:

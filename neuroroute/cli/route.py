@@ -1,7 +1,9 @@
 """`neuroroute route`: what the router would do with a prompt, without a server, a database or the network."""
 
+import codecs
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 SHOWN_CHARS: Final = 80
 CANDIDATES: Final = ("model", "quality", "cost_usd", "latency_ms", "score", "verdict", "to_win")
+_HALF_PAIR: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F]..(?<!\\u[dD][89abAB]..\\u[dD]...))", re.DOTALL)
+"""Escapes of one half of a pair of surrogates without its other half, as texts have them that were cut at so many units."""
 ROWS: Final = ("line", "label", "difficulty", "model", "result")
 
 
@@ -194,13 +198,21 @@ def _question(line: bytes) -> tuple[dict[str, Any], str]:
     """(question, what is wrong with it)"""
     try:
         question = jsonbytes.loads(line)
-    except jsonbytes.JSONDecodeError as error:
-        return {}, f"not JSON: {error}"
+    except jsonbytes.JSONDecodeError:
+        try:
+            question = jsonbytes.loads(_mended(line))
+        except jsonbytes.JSONDecodeError as error:
+            return {}, f"not JSON: {error}"
     if not isinstance(question, dict):
         return {}, "a JSON object is expected"
     if not isinstance(question.get("prompt"), str):
         return question, "prompt: a text is expected"
     return question, "" if _are_candidates(question.get("candidates")) else "candidates: names, or names with qualities per label"
+
+
+def _mended(line: bytes) -> bytes:
+    """The line without what files bring along: a byte order mark, bytes that are no UTF-8, halves of a surrogate pair."""
+    return _HALF_PAIR.sub(b"\\\\ufffd", line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").encode())
 
 
 def _are_candidates(given: object) -> bool:

@@ -204,8 +204,10 @@ def escalate(weighed: Sequence[Candidate], thread: Thread) -> bool:
 
     Where it is the best already, nothing is closed: asking the best one again is what is left.
     """
+    if not thread.stalled:
+        return False
     stalled = next((candidate for candidate in weighed if candidate.entry.key == thread.target), None)
-    if not thread.stalled or stalled is None:
+    if stalled is None:
         return False
     if not any(candidate.quality > stalled.quality for candidate in weighed if not candidate.closed):
         return False

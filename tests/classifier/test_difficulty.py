@@ -2,7 +2,8 @@
 
 import pytest
 
-from neuroroute.classifier.difficulty import EXAM, MEASURES, OPEN, PROBLEM, Scale, kind_of, measures
+from neuroroute.classifier.difficulty import EXAM, KINDS, MEASURES, OPEN, PROBLEM, Difficulty, Scale, form_of, kind_of, measures
+from neuroroute.classifier.labels import LABELS
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,8 @@ from neuroroute.classifier.difficulty import EXAM, MEASURES, OPEN, PROBLEM, Scal
         ("Tom has 3 apples and buys 4 more. How many apples does he have?", PROBLEM),
         ("Is Python 3.12 faster than 3.11?\n```\nx = 1\n```", OPEN),
         ("Write a poem about the number 7", OPEN),
+        ("What is $x$ if $3x + 4 = 19$?", OPEN),
+        (r"What is \frac{3}{4} of 16?", OPEN),
         ("Plan A. failed, what now?", OPEN),
         ("", OPEN),
     ],
@@ -40,3 +43,25 @@ def test_where_length_counts_a_longer_prompt_is_harder() -> None:
     scale = Scale.of({"bias": 0.0, "length": 0.5, "heads": [], "labels": [], "measures": [], "means": [], "spreads": []})
     assert scale.probability([], [], "", 0) == scale.probability([], [], "", 1) == pytest.approx(0.5)
     assert scale.probability([], [], "", 400) > scale.probability([], [], "", 100) > 0.5
+
+
+def _flat(bias: float, **more: float) -> dict[str, object]:
+    return {"bias": bias, "length": 0.0, "heads": [], "labels": [], "measures": [], "means": [], "spreads": [], **more}
+
+
+def test_more_choices_make_a_question_harder_and_fewer_do_not_make_it_easier() -> None:
+    read = Difficulty.of({kind: _flat(0.0, choices=1.0) for kind in KINDS})
+    ten = "Which one?\n" + "\n".join(f"{letter}. {number}" for letter, number in zip("ABCDEFGHIJ", range(10), strict=True))
+    four, two = ten[: ten.index("\nE.")], ten[: ten.index("\nC.")]
+    assert [form_of(text) for text in (ten, four, two)] == [(EXAM, 10), (EXAM, 4), (EXAM, 2)]
+    hard, usual, pair = (read.probability([], [], text, len(text)) for text in (ten, four, two))
+    assert hard > usual == pair == pytest.approx(0.5)
+
+
+def test_numbers_in_a_question_make_a_word_problem_of_mathematics_alone() -> None:
+    read = Difficulty.of({EXAM: _flat(0.0), PROBLEM: _flat(2.0), OPEN: _flat(-2.0)})
+    asked = "Ann has 3 cats and 4 dogs. How many animals are there?"
+    sure = [1.0 if label == "math" else 0.0 for label in LABELS]
+    other = [1.0 if label == "factual_qa" else 0.0 for label in LABELS]
+    assert read.probability([], sure, asked, len(asked)) > 0.8
+    assert read.probability([], other, asked, len(asked)) < 0.2

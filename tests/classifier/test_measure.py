@@ -1,6 +1,7 @@
 """The metrics against figures that can be worked out by hand, and the picture against its data."""
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 np = pytest.importorskip("numpy", reason="the trainer's extra [train] is not installed")
 pytest.importorskip("scipy", reason="the trainer's extra [train] is not installed")
 
-from neuroroute.classifier import augment, data, measure, recipe, train
+from neuroroute.classifier import Classifier, augment, card, data, measure, recipe, train
 from neuroroute.classifier.chart import picture
 from neuroroute.classifier.data import Example
 from neuroroute.classifier.labels import LABELS
@@ -186,3 +187,8 @@ def test_a_mixed_stream_and_second_pairs_reward_the_order_that_the_answers_ask_f
     assert measure.mixed_stream(sheet, needed)["apgr"] > 0.7
     assert measure.mixed_stream(sheet, -needed)["apgr"] < 0.3
     assert measure.second_pairs(sheet, needed)["mean"] > 0.7
+
+
+def test_the_readme_shows_the_figures_of_the_packaged_card() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert card.readme_table(Classifier.load().card) in readme

@@ -124,6 +124,11 @@ def test_a_batch_answers_each_line_before_the_next_is_sent(shell):
         assert ask('{"id": 3}') == {"id": 3, "error": "prompt: a text is expected"}
         assert "candidates" in ask('{"id": 4, "prompt": "Hi", "candidates": [1]}')["error"]
         assert ask('{"id": 5, "prompt": ""}')["id"] == 5
+        plain = ask(json.dumps({"prompt": "Why is \ufffd not \U0001f600?"}))
+        assert plain["id"] is None and 0 < plain["score"] < 1
+        cut = ask('\ufeff{"id": 6, "prompt": "Why is \\ud83d not \\ud83d\\ude00?"}')
+        assert cut["id"] == 6 and cut["score"] == plain["score"], "a byte order mark and half a pair of surrogates do no harm"
+        assert ask(json.dumps({"id": 7, "prompt": "why " * 250_000}))["us"] < 50_000
         process.stdin.close()
         assert process.wait(10) == 0
 
