@@ -27,7 +27,10 @@ PROMISED = {
 }  # fmt: skip
 
 
-ADDED = {"MAX_RUNNING_CALLS": "4000", "OVERLOAD_LAG_MS": "500", "ALERT_WEBHOOK_SECRET": "", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ""}
+ADDED = {
+    "MAX_RUNNING_CALLS": "4000", "OVERLOAD_LAG_MS": "500", "ALERT_WEBHOOK_SECRET": "", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
+    "STORE_PROMPTS_DAYS": "30", "STORE_PROMPTS_MASKED": "true",
+}  # fmt: skip
 """Beside the ones that were promised."""
 
 
