@@ -85,10 +85,11 @@ from neuroroute.web.openapi import DOCUMENT, dumped
 from neuroroute.web.routes import table
 from neuroroute.web.sink import KeepAlive
 from neuroroute.web.state import DATABASE, KEEP_ALIVE, LIFECYCLE, OFFER, REDIS, RELOAD, REPEATS, SERVICES, VERSIONS, WATCH
+from neuroroute.web.whole import lines_of
 
 DEMO: Final[Mapping[str, Sequence[Model]]] = {"demo": DEMO_MODELS}
-READINGS_PER_S: Final = 50.0
-"""Prompts of named models that a worker labels: at 0.1 ms each half a percent of a core."""
+READINGS_PER_S: Final = 20.0
+"""Prompts of named models that a worker labels: at 0.3 ms each less than a percent of a core."""
 RETRY_FLOOR: Final = 10
 """Further attempts within 10 s that are always allowed: on a quiet gateway a share of the calls would be none. Guess: breakers open at 5."""
 OUTLIERS_EVERY_S: Final = 2.0
@@ -136,7 +137,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
 
     app = web.Application(client_max_size=settings.max_body_bytes, middlewares=[errors])
     app[SERVICES], app[DATABASE], app[REDIS] = services, database, redis
-    app[REPEATS] = Repeats(services)
+    app[REPEATS] = Repeats(services, lines_of)
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
     app[VERSIONS] = Versions(database, offer, Vault(settings.neuroroute_secret_key, home), home)

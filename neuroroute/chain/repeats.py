@@ -9,8 +9,8 @@ they were remembered (another catalogue, a changed key, an answer that went) sen
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
@@ -50,15 +50,15 @@ class _Known:
     client_request_id: str | None
     cache_key: bytes
     tokens: int
-    made_at_s: float = 0.0  # of the answer that `headers` were made for
-    headers: Mapping[str, str] = field(default_factory=dict)
+    made_at_s: float = 0.0  # of the answer whose headers, but for those of each call, `lines` are
+    lines: str = ""
 
 
 class Repeats:
-    """The requests of this process that were answered from its cache."""
+    """The requests of this process that were answered from its cache. lines_of: how headers are written; those that stay the same are once."""
 
-    def __init__(self, services: Services) -> None:
-        self._s = services
+    def __init__(self, services: Services, lines_of: Callable[[Mapping[str, str]], str]) -> None:
+        self._s, self._lines_of = services, lines_of
         self._known: OrderedDict[int, _Known] = OrderedDict()
 
     def __len__(self) -> int:
@@ -95,12 +95,10 @@ class Repeats:
 
     def knows(self, path: str, head: Head, body: bytes) -> bool:
         """Whether `answer` is worth a try. A few hashes, and none while nothing is remembered."""
-        return bool(self._known) and hash((path, head, body)) in self._known
+        return len(self._known) > 0 and hash((path, head, body)) in self._known
 
-    def answer(
-        self, path: str, head: Head, body: bytes, headers: Mapping[str, str], bearer: str
-    ) -> tuple[int, bytes, Mapping[str, str]] | None:
-        """Status, body and headers of the answer, on the books; None: go the usual way, nothing was done."""
+    def answer(self, path: str, head: Head, body: bytes, headers: Mapping[str, str], bearer: str) -> tuple[int, bytes, str] | None:
+        """Status, body and header lines of the answer, which is on the books; None: go the usual way, nothing was done."""
         place = hash((path, head, body))
         known = self._known.get(place)
         if known is None or known.mark != _mark(path, head, body):
@@ -140,11 +138,12 @@ class Repeats:
         cache.taken(call, entry)
         call.lap("cache")
         settle(call, s)
-        if known.made_at_s == entry.made_at_s:
-            return entry.status, entry.body, replies.renewed(known.headers, call)
-        known.made_at_s = entry.made_at_s
-        known.headers = replies.whole_headers(call, Reply(entry.body, call.usage, entry.status, {"content-type": entry.content_type}))
-        return entry.status, entry.body, known.headers
+        own = replies.own(call)
+        if known.made_at_s != entry.made_at_s:
+            reply = Reply(entry.body, call.usage, entry.status, {"content-type": entry.content_type})
+            shared = {name: value for name, value in replies.whole_headers(call, reply).items() if name not in own}
+            known.made_at_s, known.lines = entry.made_at_s, self._lines_of(shared)
+        return entry.status, entry.body, f"{known.lines}\r\n{self._lines_of(own)}"
 
 
 def _mark(path: str, head: Head, body: bytes) -> bytes:

@@ -39,10 +39,10 @@ def _common(call: Call) -> dict[str, str]:
     elif call.decision is not None:
         headers["x-neuroroute-route"] = header_safe(call.decision.reason)
     headers["x-neuroroute-attempts"] = str(len(call.tried))
-    return headers | _own(call)
+    return headers | own(call)
 
 
-def _own(call: Call) -> dict[str, str]:
+def own(call: Call) -> dict[str, str]:
     """Those that differ between two calls of the same request: its id, its time, and what its limits have left."""
     headers = {
         "x-request-id": call.request_id,
@@ -61,11 +61,6 @@ def whole_headers(call: Call, reply: Reply) -> dict[str, str]:
     headers["content-type"] = reply.headers.get("content-type", _JSON)
     _money(call, headers)
     return headers
-
-
-def renewed(headers: Mapping[str, str], call: Call) -> dict[str, str]:
-    """Those of an earlier answer to the same request, for this call of it."""
-    return {**headers, **_own(call)}
 
 
 def stream_headers(call: Call, own: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:

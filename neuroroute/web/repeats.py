@@ -33,8 +33,8 @@ class Again:
             found = self._repeats.answer(message.path, message.raw_headers, body, message.headers, bearer(message.headers))
             if found is None:
                 return None
-            status, text, headers = found
-            return head_of(status, len(text), headers) + text
+            status, text, lines = found
+            return head_of(status, len(text), lines) + text
         except Exception as error:  # noqa: BLE001 - whatever it is, the usual way answers it
             _log.error("bug while answering a repeated request", exc_info=error)
             return None

@@ -30,7 +30,7 @@ class Whole(web.StreamResponse):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client left")
         keep = self._keep_alive = request.keep_alive and self._keep_alive is not False
-        head = head_of(self.status, len(self._whole), self._plain, keep=keep, modern=request.version >= HttpVersion11)
+        head = head_of(self.status, len(self._whole), lines_of(self._plain), keep=keep, modern=request.version >= HttpVersion11)
         transport.write(head if request.method == "HEAD" else head + self._whole)
         return None
 
@@ -38,14 +38,19 @@ class Whole(web.StreamResponse):
         """All was written."""
 
 
-def head_of(status: int, length: int, headers: Mapping[str, str], *, keep: bool = True, modern: bool = True) -> bytes:
-    """The head of an answer of HTTP/1.1 (`modern`) or 1.0. Raises ValueError for a header with a line break."""
+def lines_of(headers: Mapping[str, str]) -> str:
+    """As HTTP writes them, without the last line's end. Raises ValueError for a header with a line break."""
     text = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
     if text.count("\n") != len(headers) - 1:
         raise ValueError("a header with a line break")
+    return text
+
+
+def head_of(status: int, length: int, lines: str, *, keep: bool = True, modern: bool = True) -> bytes:
+    """The head of an answer of HTTP/1.1 (`modern`) or 1.0."""
     connection = "" if keep == modern else f"connection: {'keep-alive' if keep else 'close'}\r\n"
     return (
-        f"HTTP/{'1.1' if modern else '1.0'} {status} {_REASONS.get(status, 'Status')}\r\n{text}\r\n"
+        f"HTTP/{'1.1' if modern else '1.0'} {status} {_REASONS.get(status, 'Status')}\r\n{lines}\r\n"
         f"content-length: {length}\r\ndate: {_date()}\r\n{connection}\r\n"
     ).encode("latin-1", "replace")
 
