@@ -12,7 +12,7 @@ from neuroroute.caching.entry import Entry
 from neuroroute.caching.policy import Plan as CachePlan
 from neuroroute.chain.flight import Flight
 from neuroroute.core.clock import monotonic_s
-from neuroroute.core.errors import NeuroRouteError
+from neuroroute.core.errors import InternalError, NeuroRouteError
 from neuroroute.core.ids import new_id
 from neuroroute.core.money import Reservation
 from neuroroute.core.types import Classification, ClientRequest, Dialect, Principal, Target, Usage
@@ -40,6 +40,22 @@ class Source(Protocol):
     def address(self) -> str | None:
         """The client's address; None where its connection has none."""
         ...
+
+
+class NoBody:
+    """The source of a call that is made here, or whose body was read before."""
+
+    async def read(self) -> bytes:
+        return b""
+
+    def chunks(self) -> AsyncIterable[bytes]:
+        raise InternalError("This call has no body to come.")
+
+    def address(self) -> None:
+        return None
+
+
+NO_BODY: Final = NoBody()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +174,13 @@ class Call:
         self.laps.append((stage, monotonic_s()))
 
     @property
-    def stage_s(self) -> dict[str, float]:
-        """The seconds that each stage took."""
-        began_s, took_s = self.started_s, dict[str, float]()
+    def stages(self) -> list[tuple[str, float]]:
+        """Each stage that is done, and the seconds that it took."""
+        before_s, took = self.started_s, []
         for stage, done_s in self.laps:
-            took_s[stage] = done_s - began_s
-            began_s = done_s
-        return took_s
+            took.append((stage, done_s - before_s))
+            before_s = done_s
+        return took
 
     @property
     def body(self) -> dict[str, Any]:

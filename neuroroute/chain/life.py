@@ -5,7 +5,7 @@ The life of one call, top to bottom.
 
 Each stage is one function in one module of this package. It writes to `call`, or raises a `NeuroRouteError`. Nothing here knows HTTP
 servers: bytes come from a `Source` and leave through a `Sink`. `auth` stands first, because it needs headers alone: who has no key
-makes us read and parse nothing.
+makes us read and parse nothing; and so does whom an overloaded worker sends away (`overload`).
 
 Two rules hold the rest together. *Commit*: once the first byte of an answer is with the client there is no retry and no fallback; a
 failure is told inside the stream. *Settle* runs once on every path and is a plain `def`: no cancellation can skip it.

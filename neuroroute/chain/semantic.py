@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import math
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -20,7 +20,7 @@ from neuroroute.caching import likeness
 from neuroroute.caching.entry import Entry
 from neuroroute.caching.keys import FORM_FREE
 from neuroroute.chain import cache
-from neuroroute.chain.call import Call, Steering
+from neuroroute.chain.call import NO_BODY, Call, Steering
 from neuroroute.chain.classify import read as classified
 from neuroroute.chain.dispatch import dispatch
 from neuroroute.chain.plan import plan
@@ -29,7 +29,7 @@ from neuroroute.chain.services import Services
 from neuroroute.chain.settle import settle
 from neuroroute.core.clock import monotonic_s, unix_s, utcnow
 from neuroroute.core.config import Config
-from neuroroute.core.errors import ClientGone, InternalError, NeuroRouteError
+from neuroroute.core.errors import ClientGone, NeuroRouteError
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.core.tasks import spawn
 from neuroroute.core.types import ClientRequest, Dialect, Reply
@@ -197,7 +197,7 @@ class Semantic:
         name = self.config.embedding_model
         body = {"model": name, "input": text, "encoding_format": "float"}
         asks = Call(
-            _Nothing(), "", monotonic_s(), Dialect.EMBEDDINGS, path="/embeddings", client_request_id=call.request_id,
+            NO_BODY, "", monotonic_s(), Dialect.EMBEDDINGS, path="/embeddings", client_request_id=call.request_id,
             principal=replace(call.principal, allowed_models=None), requested_model=name, catalog=call.catalog,
             steering=Steering(tags={**call.steering.tags, TAG: "true"}, store_prompts=False),  # its words are kept with the call's own, if at all
         )  # fmt: skip
@@ -215,19 +215,6 @@ class Semantic:
         finally:
             settle(asks, s)
         self.failed += 1
-        return None
-
-
-class _Nothing:
-    """The source of a call that is made here."""
-
-    async def read(self) -> bytes:
-        return b""
-
-    def chunks(self) -> AsyncIterable[bytes]:
-        raise InternalError("A call that is made here has no body to come.")
-
-    def address(self) -> None:
         return None
 
 

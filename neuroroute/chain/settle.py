@@ -140,11 +140,8 @@ def _record(call: Call, s: Services) -> UsageRecord:
 def _decision(call: Call, s: Services) -> dict[str, Any]:
     """What the row keeps of how the call was decided, and where its time went."""
     kept = s.learning.settled(call, s.router) or {"v": trail.VERSION}
-    began_s, before_s, stages = call.started_s, call.started_s, []
-    for stage, done_s in call.laps:
-        stages.append((stage, int((done_s - before_s) * 1e6)))
-        before_s = done_s
-    kept["stages"] = stages
+    began_s = call.started_s
+    kept["stages"] = [(stage, int(took_s * 1e6)) for stage, took_s in call.stages]
     if call.tried:
         kept["tries"] = [(one.target.name, one.outcome, int((one.began_s - began_s) * 1e6), int(one.took_s * 1e6)) for one in call.tried]
     if call.kept_entry is not None and call.error is None:
@@ -153,9 +150,8 @@ def _decision(call: Call, s: Services) -> dict[str, Any]:
 
 
 def _spared(call: Call, entry: Entry) -> list[float]:
-    """What its model would have cost, in 10^-9 USD, and how much longer it took whoever asked it, in ms."""
-    cost = cost_nanousd(call.target.model.price, call.usage) if call.target is not None else None
-    return [cost or 0, round(max(entry.latency_s - (monotonic_s() - call.started_s), 0.0) * 1000, 3)]
+    """What it cost whoever asked its model, in 10^-9 USD, and how much longer that took, in ms."""
+    return [entry.cost_nanousd or 0, round(max(entry.latency_s - (monotonic_s() - call.started_s), 0.0) * 1000, 3)]
 
 
 def _overhead_ms(call: Call, took_s: float) -> float:

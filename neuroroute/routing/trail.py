@@ -9,8 +9,8 @@ candidates: the choice first, then those that could win under some policy (none 
 quality, cost in 10^-9 USD (null: not known), time in ms. Only of calls where the router chose; a call that names its model keeps what is needed
 to ask what `auto` would have done: its needs and bound, beside the row's label, difficulty and tokens. Members that say nothing are left out.
 stages, tries: where the time went, put there when the call is settled, all in microseconds: what each stage took, in their order; each attempt's
-target, outcome ("ok" or the name of its error), beginning since the call's, and length. spared: of an answer from the cache, what its model would
-have cost and how much longer it would have taken, [10^-9 USD, ms].
+target, outcome ("ok" or the name of its error), beginning since the call's, and length. spared: of an answer from the cache, what it cost
+whoever asked its model and how much longer that took, [10^-9 USD, ms].
 """
 
 import math

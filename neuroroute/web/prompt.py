@@ -140,7 +140,7 @@ def _answer(call: Call, body: bytes) -> dict[str, Any]:
             "abilities": sorted(seen.abilities),
             "tokens_estimated": seen.prompt_tokens,
         },
-        "processing_time": {name: round(took_s * 1000, 3) for name, took_s in {"total": total_s, **call.stage_s}.items()},
+        "processing_time": {name: round(took_s * 1000, 3) for name, took_s in [("total", total_s), *call.stages]},
         "cached": call.is_paid_elsewhere,
         "request_id": call.request_id,
     }

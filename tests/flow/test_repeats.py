@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from neuroroute.chain.repeats import KNOWN_BYTES, SHARE
 from neuroroute.core.config import Layer
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.store.usage import UsageRecord
@@ -204,3 +205,10 @@ async def test_a_key_that_is_held_to_its_places_shows_them_each_time(database_ur
         await warm(to, up, mine)
         assert (await to.ask(mine))[0] == 200
         assert not went_short((await gw.rows(3))[-1]) and len(gw.app[REPEATS]) == 0
+
+
+async def test_no_more_are_remembered_than_their_share_of_the_memory_holds(database_url: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up), cache_max_bytes=4 * SHARE * KNOWN_BYTES) as gw, line(gw) as to:
+        for n in range(6):
+            await warm(to, up, request(dumps({"model": "m", "messages": [{"role": "user", "content": f"question {n}"}]})))
+        assert len(gw.app[REPEATS]) == 4
