@@ -24,9 +24,11 @@ SELECT * FROM json_to_recordset($1::text::json) AS r (
     baseline_cost_nanousd bigint, cache text, attempts smallint, status text, http_status smallint, error_code text, latency_ms real,
     ttft_ms real, overhead_ms real, tags jsonb, decision jsonb
 )
+ORDER BY request_id
 ON CONFLICT (request_id) DO NOTHING
 """
-"""One text of JSON for all rows: the server takes it apart, so that the loop that serves calls does not (measured: 1 us a row here against 16)."""
+"""One text of JSON for all rows: the server takes it apart, so that the loop that serves calls does not (measured: 1 us a row here against 16).
+In the order of ids, so that two who write the same calls, as after a worker's death, do not wait for each other in a circle."""
 _COLUMNS: Final = """
     request_id, client_request_id, created_at, key_id, user_id, dialect, endpoint, stream, requested_model, model, provider,
     label, difficulty, language, policy, prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, tokens_source,

@@ -1,5 +1,5 @@
 """
-Table `usage_times`: histograms of how long calls took, kept by the database as rows arrive, and the percentiles read from them.
+View `usage_times` of the table `usage_histograms`: how long calls took, kept by the database as rows arrive, and the percentiles read from it.
 
 A span is put together as in `usage_sums`: whole days, whole hours around them where they are kept, single calls at the ends. What comes out
 is right within 5 %: a bucket is a tenth wide.

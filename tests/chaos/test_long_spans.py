@@ -31,7 +31,7 @@ async def test_every_question_of_the_pages_is_answered_at_once(database: Databas
     for at in range(0, ROWS, CHUNK):
         await database.execute(FILL, at, now, ROWS, DAYS, min(CHUNK, ROWS - at), timeout_s=600.0)
     await database.execute("ANALYZE usage_records", timeout_s=600.0)
-    await database.execute("ANALYZE usage_times", timeout_s=600.0)
+    await database.execute("ANALYZE usage_histograms", timeout_s=600.0)
     print(f"\n{ROWS} rows in {time.monotonic() - began_s:.0f} s")
     usage, slowest = Usage(database), {}
     for days in (1.3, 30.7, 100.4, None):

@@ -255,8 +255,20 @@ CREATE TABLE usage_daily (
     cache_saved_nanousd numeric NOT NULL DEFAULT 0,
     cache_saved_ms double precision NOT NULL DEFAULT 0,
     CONSTRAINT usage_daily_pkey PRIMARY KEY (part, a, b, at)
-) WITH (fillfactor=70);
+) WITH (fillfactor=50);
 CREATE INDEX usage_daily_by_time ON public.usage_daily USING btree (part, at);
+
+CREATE TABLE usage_histograms (
+    part text NOT NULL,
+    a text NOT NULL,
+    b text NOT NULL,
+    span text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    latency bigint[] NOT NULL,
+    ttft bigint[] NOT NULL,
+    overhead bigint[] NOT NULL,
+    CONSTRAINT usage_histograms_pkey PRIMARY KEY (part, a, b, span, at)
+) WITH (fillfactor=50, toast_tuple_target=8160);
 
 CREATE TABLE usage_hourly (
     part text NOT NULL,
@@ -284,7 +296,7 @@ CREATE TABLE usage_hourly (
     cache_saved_nanousd numeric NOT NULL DEFAULT 0,
     cache_saved_ms double precision NOT NULL DEFAULT 0,
     CONSTRAINT usage_hourly_pkey PRIMARY KEY (part, a, b, at)
-);
+) WITH (fillfactor=50);
 CREATE INDEX usage_hourly_part_at_idx ON public.usage_hourly USING btree (part, at);
 
 CREATE TABLE usage_records (
@@ -330,22 +342,8 @@ CREATE INDEX usage_records_by_model ON public.usage_records USING btree (model, 
 CREATE INDEX usage_records_by_tag ON public.usage_records USING gin (tags jsonb_path_ops) WHERE (tags <> '{}'::jsonb);
 CREATE INDEX usage_records_by_time ON public.usage_records USING btree (created_at DESC, request_id DESC);
 CREATE INDEX usage_records_by_user ON public.usage_records USING btree (user_id, created_at DESC, request_id DESC);
-CREATE INDEX usage_records_not_ok ON public.usage_records USING btree (created_at DESC, request_id DESC) WHERE (status <> 'ok'::text);
 CREATE INDEX usage_records_status ON public.usage_records USING btree (status, created_at DESC, request_id DESC) WHERE (status <> 'ok'::text);
-CREATE TRIGGER usage_records_sums AFTER INSERT ON public.usage_records REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION sum_up();
-CREATE TRIGGER usage_records_times AFTER INSERT ON public.usage_records REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION sum_times();
-
-CREATE TABLE usage_times (
-    part text NOT NULL,
-    a text NOT NULL,
-    b text NOT NULL,
-    span text NOT NULL,
-    at timestamp with time zone NOT NULL,
-    metric text NOT NULL,
-    bucket smallint NOT NULL,
-    calls bigint NOT NULL,
-    CONSTRAINT usage_times_pkey PRIMARY KEY (part, a, b, span, at, metric, bucket)
-) WITH (fillfactor=70);
+CREATE TRIGGER usage_records_sums AFTER INSERT ON public.usage_records REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION keep_sums();
 
 CREATE TABLE users (
     id text NOT NULL,
@@ -365,44 +363,20 @@ CREATE TABLE users (
 CREATE INDEX users_by_time ON public.users USING btree (created_at DESC, id DESC);
 CREATE TRIGGER users_changed AFTER DELETE OR UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION tell('neuroroute_keys', 'id');
 
-CREATE OR REPLACE FUNCTION public.hold_money(scope_ text, subject_ text, period_ text, since timestamp with time zone, most numeric, holder_ text, held numeric, free numeric, running bigint, need numeric, one numeric, want numeric, ttl_s double precision, OUT spent numeric, OUT others numeric, OUT others_free numeric, OUT holders bigint, OUT granted numeric)
- RETURNS record
- LANGUAGE plpgsql
-AS $function$
-DECLARE
-    moment timestamptz := clock_timestamp();
-    others_run bigint;
-    room numeric;
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(scope_ || ' ' || subject_ || ' ' || period_, 7239457));
-    SELECT coalesce(sum(cost_nanousd), 0) INTO spent FROM usage_daily AS d
-    WHERE at >= since AND d.part = scope_
-        AND d.a = CASE WHEN scope_ = 'tag' THEN split_part(subject_, '=', 1) ELSE subject_ END
-        AND d.b = CASE WHEN scope_ = 'tag' THEN substr(subject_, strpos(subject_, '=') + 1) ELSE '' END;
-    SELECT coalesce(sum(held_nanousd), 0), coalesce(sum(free_nanousd), 0), coalesce(sum(calls), 0), count(*) + 1
-    INTO others, others_free, others_run, holders FROM budget_holds AS h
-    WHERE h.scope = scope_ AND h.subject = subject_ AND h.period = period_ AND h.holder <> holder_ AND h.until > moment;
-    room := most - spent - others - held;
-    granted := 0;
-    IF need > 0 THEN
-        IF room >= need THEN
-            granted := greatest(need, least(want, trunc(room / (2 * holders))));
-        ELSIF room >= one THEN
-            granted := room;
-        ELSIF room > 0 AND running = 0 AND others_run = 0 THEN
-            granted := one;
-        END IF;
-    END IF;
-    IF held + granted > 0 OR running > 0 THEN
-        INSERT INTO budget_holds AS h
-        VALUES (scope_, subject_, period_, holder_, held + granted, free + granted, running + (need > 0 AND granted > 0)::int, moment + ttl_s * interval '1 second')
-        ON CONFLICT (scope, subject, period, holder) DO UPDATE SET
-            held_nanousd = excluded.held_nanousd, free_nanousd = excluded.free_nanousd, calls = excluded.calls, until = excluded.until;
-    ELSE
-        DELETE FROM budget_holds AS h WHERE h.scope = scope_ AND h.subject = subject_ AND h.period = period_ AND h.holder = holder_;
-    END IF;
-END
-$function$;
+CREATE VIEW usage_times AS
+SELECT usage_histograms.part,
+    usage_histograms.a,
+    usage_histograms.b,
+    usage_histograms.span,
+    usage_histograms.at,
+    of.metric,
+    (((of.low + counted.nth) - 1))::smallint AS bucket,
+    counted.calls
+   FROM ((usage_histograms
+     CROSS JOIN LATERAL ( VALUES ('latency'::text,usage_histograms.latency,array_lower(usage_histograms.latency, 1)), ('ttft'::text,usage_histograms.ttft,array_lower(usage_histograms.ttft, 1)), ('overhead'::text,usage_histograms.overhead,array_lower(usage_histograms.overhead, 1))) of(metric, buckets, low))
+     CROSS JOIN LATERAL unnest(of.buckets) WITH ORDINALITY counted(calls, nth))
+  WHERE (counted.calls IS NOT NULL);
+
 CREATE OR REPLACE FUNCTION public.hold_money(scope_ text, subject_ text, period_ text, since timestamp with time zone, most numeric, strict boolean, held numeric, free numeric, running bigint, need numeric, one numeric, holder_ text, turn_ bigint, parts bigint, ttl_s double precision, OUT spent numeric, OUT others numeric, OUT others_free numeric, OUT holders bigint, OUT granted numeric)
  RETURNS record
  LANGUAGE plpgsql
@@ -454,127 +428,218 @@ BEGIN
     END IF;
 END
 $function$;
-CREATE OR REPLACE FUNCTION public.sum_times()
+CREATE OR REPLACE FUNCTION public.hold_money(scope_ text, subject_ text, period_ text, since timestamp with time zone, most numeric, holder_ text, held numeric, free numeric, running bigint, need numeric, one numeric, want numeric, ttl_s double precision, OUT spent numeric, OUT others numeric, OUT others_free numeric, OUT holders bigint, OUT granted numeric)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    others_run bigint;
+    room numeric;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(scope_ || ' ' || subject_ || ' ' || period_, 7239457));
+    SELECT coalesce(sum(cost_nanousd), 0) INTO spent FROM usage_daily AS d
+    WHERE at >= since AND d.part = scope_
+        AND d.a = CASE WHEN scope_ = 'tag' THEN split_part(subject_, '=', 1) ELSE subject_ END
+        AND d.b = CASE WHEN scope_ = 'tag' THEN substr(subject_, strpos(subject_, '=') + 1) ELSE '' END;
+    SELECT coalesce(sum(held_nanousd), 0), coalesce(sum(free_nanousd), 0), coalesce(sum(calls), 0), count(*) + 1
+    INTO others, others_free, others_run, holders FROM budget_holds AS h
+    WHERE h.scope = scope_ AND h.subject = subject_ AND h.period = period_ AND h.holder <> holder_ AND h.until > moment;
+    room := most - spent - others - held;
+    granted := 0;
+    IF need > 0 THEN
+        IF room >= need THEN
+            granted := greatest(need, least(want, trunc(room / (2 * holders))));
+        ELSIF room >= one THEN
+            granted := room;
+        ELSIF room > 0 AND running = 0 AND others_run = 0 THEN
+            granted := one;
+        END IF;
+    END IF;
+    IF held + granted > 0 OR running > 0 THEN
+        INSERT INTO budget_holds AS h
+        VALUES (scope_, subject_, period_, holder_, held + granted, free + granted, running + (need > 0 AND granted > 0)::int, moment + ttl_s * interval '1 second')
+        ON CONFLICT (scope, subject, period, holder) DO UPDATE SET
+            held_nanousd = excluded.held_nanousd, free_nanousd = excluded.free_nanousd, calls = excluded.calls, until = excluded.until;
+    ELSE
+        DELETE FROM budget_holds AS h WHERE h.scope = scope_ AND h.subject = subject_ AND h.period = period_ AND h.holder = holder_;
+    END IF;
+END
+$function$;
+CREATE OR REPLACE FUNCTION public.keep_sums()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    INSERT INTO usage_times AS kept
-    SELECT part, parts.a, parts.b, parts.span, date_trunc(parts.span, hour, 'UTC'), metric, bucket, sum(calls)
-    FROM (
-        SELECT date_trunc('hour', created_at, 'UTC') AS hour, key_id, user_id, coalesce(model, '') AS model, coalesce(label, '') AS label, tags,
-            metric, time_bucket(ms) AS bucket, count(*) AS calls
-        FROM fresh CROSS JOIN LATERAL (VALUES ('latency', latency_ms), ('ttft', ttft_ms), ('overhead', overhead_ms)) AS taken (metric, ms)
-        WHERE ms IS NOT NULL
-        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
-    ) AS found
-    CROSS JOIN LATERAL (
-        VALUES ('all', '', '', 'hour'), ('all', '', '', 'day'), ('key', key_id, '', 'day'), ('user', user_id, '', 'day'),
-            ('model', model, '', 'day'), ('label', label, '', 'day')
+    WITH call AS MATERIALIZED (
+        SELECT date_trunc('day', created_at, 'UTC') AS day, date_trunc('hour', created_at, 'UTC') AS hour, key_id, user_id,
+            coalesce(model, '') AS model, coalesce(provider, '') AS provider, coalesce(label, '') AS label, tags, status, cache,
+            prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, cost_nanousd, baseline_cost_nanousd, latency_ms, ttft_ms, overhead_ms,
+            CASE WHEN cache IN ('hit', 'joined') THEN (decision -> 'spared' ->> 0)::numeric END AS spared_nanousd,
+            CASE WHEN cache IN ('hit', 'joined') THEN (decision -> 'spared' ->> 1)::float8 END AS spared_ms,
+            time_bucket(latency_ms) AS latency_bucket, time_bucket(ttft_ms) AS ttft_bucket, time_bucket(overhead_ms) AS overhead_bucket
+        FROM fresh
+    ),
+    sets AS (
+        SELECT grouping(key_id, user_id, model, provider, label) AS others, day, hour, key_id, user_id, model, provider, label,
+            count(*) AS calls,
+            count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
+            count(*) FILTER (WHERE cache IN ('hit', 'joined')) AS cached_calls,
+            sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cached_tokens) AS cached_tokens,
+            sum(reasoning_tokens) AS reasoning_tokens,
+            coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
+            coalesce(sum(baseline_cost_nanousd) FILTER (WHERE cost_nanousd IS NOT NULL), 0)
+                - coalesce(sum(cost_nanousd) FILTER (WHERE baseline_cost_nanousd IS NOT NULL), 0) AS saved_nanousd,
+            count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
+            coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
+            coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
+            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls,
+            count(*) FILTER (WHERE cache = 'joined') AS joined_calls,
+            count(*) FILTER (WHERE cache = 'miss') AS missed_calls,
+            coalesce(sum(spared_nanousd), 0) AS cache_saved_nanousd,
+            coalesce(sum(spared_ms), 0) AS cache_saved_ms,
+            array_agg(latency_bucket) FILTER (WHERE latency_ms IS NOT NULL) AS latency,
+            array_agg(ttft_bucket) FILTER (WHERE ttft_ms IS NOT NULL) AS ttft,
+            array_agg(overhead_bucket) FILTER (WHERE overhead_ms IS NOT NULL) AS overhead
+        FROM call
+        GROUP BY GROUPING SETS (
+            (day), (day, key_id), (day, user_id), (day, model), (day, provider), (day, label), (day, key_id, model), (day, key_id, label),
+            (day, user_id, key_id), (day, user_id, model), (day, user_id, label), (day, model, label),
+            (hour), (hour, key_id), (hour, user_id), (hour, model), (hour, provider), (hour, label)
+        )
+    ),
+    found AS MATERIALIZED (
+        SELECT
+            CASE others                      -- 16 key, 8 user, 4 model, 2 provider, 1 label: those that are not told apart
+                WHEN 31 THEN 'all' WHEN 15 THEN 'key' WHEN 23 THEN 'user' WHEN 27 THEN 'model' WHEN 29 THEN 'provider' WHEN 30 THEN 'label'
+                WHEN 11 THEN 'key model' WHEN 14 THEN 'key label' WHEN 7 THEN 'user key' WHEN 19 THEN 'user model' WHEN 22 THEN 'user label'
+                WHEN 26 THEN 'model label'
+            END AS part,
+            CASE WHEN others = 7 THEN user_id ELSE coalesce(key_id, user_id, model, provider, label, '') END AS a,
+            CASE WHEN others = 7 THEN key_id WHEN others IN (11, 19) THEN model WHEN others IN (14, 22, 26) THEN label ELSE '' END AS b,
+            CASE WHEN day IS NULL THEN 'hour' ELSE 'day' END AS grain, coalesce(day, hour) AS at,
+            calls, errors, cached_calls, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens,
+            cost_nanousd, saved_nanousd, unpriced_calls, latency_ms, latency_calls, ttft_ms, ttft_calls, overhead_ms, overhead_calls, joined_calls,
+            missed_calls, cache_saved_nanousd, cache_saved_ms, latency, ttft, overhead
+        FROM sets
         UNION ALL
-        SELECT 'tag', key, value, 'day' FROM jsonb_each_text(tags)
-    ) AS parts (part, a, b, span)
-    GROUP BY 1, 2, 3, 4, 5, 6, 7
-    ORDER BY 1, 2, 3, 4, 5, 6, 7             -- all writers in one order: none waits for another in a circle
-    ON CONFLICT (part, a, b, span, at, metric, bucket) DO UPDATE SET calls = kept.calls + excluded.calls;
+        SELECT 'tag', tag.key, tag.value, 'day', day,
+            count(*) AS calls,
+            count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
+            count(*) FILTER (WHERE cache IN ('hit', 'joined')) AS cached_calls,
+            sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cached_tokens) AS cached_tokens,
+            sum(reasoning_tokens) AS reasoning_tokens,
+            coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
+            coalesce(sum(baseline_cost_nanousd) FILTER (WHERE cost_nanousd IS NOT NULL), 0)
+                - coalesce(sum(cost_nanousd) FILTER (WHERE baseline_cost_nanousd IS NOT NULL), 0) AS saved_nanousd,
+            count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
+            coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
+            coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
+            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls,
+            count(*) FILTER (WHERE cache = 'joined') AS joined_calls,
+            count(*) FILTER (WHERE cache = 'miss') AS missed_calls,
+            coalesce(sum(spared_nanousd), 0) AS cache_saved_nanousd,
+            coalesce(sum(spared_ms), 0) AS cache_saved_ms,
+            array_agg(latency_bucket) FILTER (WHERE latency_ms IS NOT NULL) AS latency,
+            array_agg(ttft_bucket) FILTER (WHERE ttft_ms IS NOT NULL) AS ttft,
+            array_agg(overhead_bucket) FILTER (WHERE overhead_ms IS NOT NULL) AS overhead
+        FROM call CROSS JOIN LATERAL jsonb_each_text(tags) AS tag (key, value)
+        GROUP BY tag.key, tag.value, day
+    ),
+    days AS (
+        INSERT INTO usage_daily AS kept (
+            part, a, b, at, calls, errors, cached_calls, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens,
+            cost_nanousd, saved_nanousd, unpriced_calls, latency_ms, latency_calls, ttft_ms, ttft_calls, overhead_ms, overhead_calls, joined_calls,
+            missed_calls, cache_saved_nanousd, cache_saved_ms
+        )
+        SELECT
+            part, a, b, at, calls, errors, cached_calls, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens,
+            cost_nanousd, saved_nanousd, unpriced_calls, latency_ms, latency_calls, ttft_ms, ttft_calls, overhead_ms, overhead_calls, joined_calls,
+            missed_calls, cache_saved_nanousd, cache_saved_ms
+        FROM found WHERE grain = 'day'
+        ORDER BY part, a, b, at              -- all writers in one order: none waits for another in a circle
+        ON CONFLICT (part, a, b, at) DO UPDATE SET
+            calls = kept.calls + excluded.calls, errors = kept.errors + excluded.errors, cached_calls = kept.cached_calls + excluded.cached_calls,
+            prompt_tokens = kept.prompt_tokens + excluded.prompt_tokens, completion_tokens = kept.completion_tokens + excluded.completion_tokens,
+            cached_tokens = kept.cached_tokens + excluded.cached_tokens, reasoning_tokens = kept.reasoning_tokens + excluded.reasoning_tokens,
+            cost_nanousd = kept.cost_nanousd + excluded.cost_nanousd, saved_nanousd = kept.saved_nanousd + excluded.saved_nanousd,
+            unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
+            latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
+            ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
+            overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls,
+            joined_calls = kept.joined_calls + excluded.joined_calls, missed_calls = kept.missed_calls + excluded.missed_calls,
+            cache_saved_nanousd = kept.cache_saved_nanousd + excluded.cache_saved_nanousd,
+            cache_saved_ms = kept.cache_saved_ms + excluded.cache_saved_ms
+    ),
+    hours AS (
+        INSERT INTO usage_hourly AS kept (
+            part, a, b, at, calls, errors, cached_calls, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens,
+            cost_nanousd, saved_nanousd, unpriced_calls, latency_ms, latency_calls, ttft_ms, ttft_calls, overhead_ms, overhead_calls, joined_calls,
+            missed_calls, cache_saved_nanousd, cache_saved_ms
+        )
+        SELECT
+            part, a, b, at, calls, errors, cached_calls, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens,
+            cost_nanousd, saved_nanousd, unpriced_calls, latency_ms, latency_calls, ttft_ms, ttft_calls, overhead_ms, overhead_calls, joined_calls,
+            missed_calls, cache_saved_nanousd, cache_saved_ms
+        FROM found WHERE grain = 'hour'
+        ORDER BY part, a, b, at              -- all writers in one order: none waits for another in a circle
+        ON CONFLICT (part, a, b, at) DO UPDATE SET
+            calls = kept.calls + excluded.calls, errors = kept.errors + excluded.errors, cached_calls = kept.cached_calls + excluded.cached_calls,
+            prompt_tokens = kept.prompt_tokens + excluded.prompt_tokens, completion_tokens = kept.completion_tokens + excluded.completion_tokens,
+            cached_tokens = kept.cached_tokens + excluded.cached_tokens, reasoning_tokens = kept.reasoning_tokens + excluded.reasoning_tokens,
+            cost_nanousd = kept.cost_nanousd + excluded.cost_nanousd, saved_nanousd = kept.saved_nanousd + excluded.saved_nanousd,
+            unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
+            latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
+            ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
+            overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls,
+            joined_calls = kept.joined_calls + excluded.joined_calls, missed_calls = kept.missed_calls + excluded.missed_calls,
+            cache_saved_nanousd = kept.cache_saved_nanousd + excluded.cache_saved_nanousd,
+            cache_saved_ms = kept.cache_saved_ms + excluded.cache_saved_ms
+    )
+    INSERT INTO usage_histograms AS kept (part, a, b, span, at, latency, ttft, overhead)
+    SELECT part, a, b, grain, at, tally('{}'::bigint[], latency), tally('{}'::bigint[], ttft), tally('{}'::bigint[], overhead)
+    FROM found
+    WHERE CASE grain WHEN 'day' THEN part IN ('all', 'key', 'user', 'model', 'label', 'tag') ELSE part = 'all' END
+        AND (latency IS NOT NULL OR ttft IS NOT NULL OR overhead IS NOT NULL)
+    ORDER BY part, a, b, grain, at
+    ON CONFLICT (part, a, b, span, at) DO UPDATE SET
+        latency = tally(kept.latency, excluded.latency), ttft = tally(kept.ttft, excluded.ttft), overhead = tally(kept.overhead, excluded.overhead);
     RETURN NULL;
 END
 $function$;
-CREATE OR REPLACE FUNCTION public.sum_up()
- RETURNS trigger
+CREATE OR REPLACE FUNCTION public.tally(kept bigint[], buckets smallint[])
+ RETURNS bigint[]
  LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+DECLARE
+    n smallint;
+BEGIN
+    IF buckets IS NOT NULL THEN
+        FOREACH n IN ARRAY buckets LOOP
+            kept[n] := coalesce(kept[n], 0) + 1;
+        END LOOP;
+    END IF;
+    RETURN kept;
+END
+$function$;
+CREATE OR REPLACE FUNCTION public.tally(kept bigint[], more bigint[])
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ IMMUTABLE
 AS $function$
 BEGIN
-    INSERT INTO usage_daily AS kept
-    SELECT part, parts.a, parts.b, at, sum(calls), sum(errors), sum(cached_calls), sum(prompt_tokens), sum(completion_tokens),
-        sum(cached_tokens), sum(reasoning_tokens), sum(cost_nanousd), sum(saved_nanousd), sum(unpriced_calls),
-        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls),
-        sum(joined_calls), sum(missed_calls), sum(cache_saved_nanousd), sum(cache_saved_ms)
-    FROM (
-        SELECT date_trunc('day', created_at, 'UTC') AS at, key_id, user_id,
-            coalesce(model, '') AS model, coalesce(provider, '') AS provider, coalesce(label, '') AS label, tags,
-            count(*) AS calls,
-            count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
-            count(*) FILTER (WHERE cache IN ('hit', 'joined')) AS cached_calls,
-            sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cached_tokens) AS cached_tokens,
-            sum(reasoning_tokens) AS reasoning_tokens,
-            coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
-            coalesce(sum(baseline_cost_nanousd::numeric - cost_nanousd), 0) AS saved_nanousd,
-            count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
-            coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
-            coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
-            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls,
-            count(*) FILTER (WHERE cache = 'joined') AS joined_calls,
-            count(*) FILTER (WHERE cache = 'miss') AS missed_calls,
-            coalesce(sum((decision -> 'spared' ->> 0)::numeric) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_nanousd,
-            coalesce(sum((decision -> 'spared' ->> 1)::float8) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_ms
-        FROM fresh GROUP BY 1, 2, 3, 4, 5, 6, 7
-    ) AS found
-    CROSS JOIN LATERAL (
-        VALUES ('all', '', ''), ('key', key_id, ''), ('user', user_id, ''), ('model', model, ''), ('provider', provider, ''), ('label', label, ''),
-            ('key model', key_id, model), ('key label', key_id, label), ('user key', user_id, key_id), ('user model', user_id, model),
-            ('user label', user_id, label), ('model label', model, label)
-        UNION ALL
-        SELECT 'tag', key, value FROM jsonb_each_text(tags)
-    ) AS parts (part, a, b)
-    GROUP BY 1, 2, 3, 4
-    ORDER BY 1, 2, 3, 4                      -- all writers in one order: none waits for another in a circle
-    ON CONFLICT (part, a, b, at) DO UPDATE SET
-        calls = kept.calls + excluded.calls, errors = kept.errors + excluded.errors, cached_calls = kept.cached_calls + excluded.cached_calls,
-        prompt_tokens = kept.prompt_tokens + excluded.prompt_tokens, completion_tokens = kept.completion_tokens + excluded.completion_tokens,
-        cached_tokens = kept.cached_tokens + excluded.cached_tokens, reasoning_tokens = kept.reasoning_tokens + excluded.reasoning_tokens,
-        cost_nanousd = kept.cost_nanousd + excluded.cost_nanousd, saved_nanousd = kept.saved_nanousd + excluded.saved_nanousd,
-        unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
-        latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
-        ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
-        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls,
-        joined_calls = kept.joined_calls + excluded.joined_calls, missed_calls = kept.missed_calls + excluded.missed_calls,
-        cache_saved_nanousd = kept.cache_saved_nanousd + excluded.cache_saved_nanousd,
-        cache_saved_ms = kept.cache_saved_ms + excluded.cache_saved_ms;
-
-    INSERT INTO usage_hourly AS kept
-    SELECT part, parts.a, '', at, sum(calls), sum(errors), sum(cached_calls), sum(prompt_tokens), sum(completion_tokens),
-        sum(cached_tokens), sum(reasoning_tokens), sum(cost_nanousd), sum(saved_nanousd), sum(unpriced_calls),
-        sum(latency_ms), sum(latency_calls), sum(ttft_ms), sum(ttft_calls), sum(overhead_ms), sum(overhead_calls),
-        sum(joined_calls), sum(missed_calls), sum(cache_saved_nanousd), sum(cache_saved_ms)
-    FROM (
-        SELECT date_trunc('hour', created_at, 'UTC') AS at, key_id, user_id,
-            coalesce(model, '') AS model, coalesce(provider, '') AS provider, coalesce(label, '') AS label,
-            count(*) AS calls,
-            count(*) FILTER (WHERE status NOT IN ('ok', 'client_gone')) AS errors,
-            count(*) FILTER (WHERE cache IN ('hit', 'joined')) AS cached_calls,
-            sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens, sum(cached_tokens) AS cached_tokens,
-            sum(reasoning_tokens) AS reasoning_tokens,
-            coalesce(sum(cost_nanousd), 0) AS cost_nanousd,
-            coalesce(sum(baseline_cost_nanousd::numeric - cost_nanousd), 0) AS saved_nanousd,
-            count(*) FILTER (WHERE cost_nanousd IS NULL AND prompt_tokens::numeric + completion_tokens > 0) AS unpriced_calls,
-            coalesce(sum(latency_ms::float8), 0) AS latency_ms, count(latency_ms) AS latency_calls,
-            coalesce(sum(ttft_ms::float8), 0) AS ttft_ms, count(ttft_ms) AS ttft_calls,
-            coalesce(sum(overhead_ms::float8), 0) AS overhead_ms, count(overhead_ms) AS overhead_calls,
-            count(*) FILTER (WHERE cache = 'joined') AS joined_calls,
-            count(*) FILTER (WHERE cache = 'miss') AS missed_calls,
-            coalesce(sum((decision -> 'spared' ->> 0)::numeric) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_nanousd,
-            coalesce(sum((decision -> 'spared' ->> 1)::float8) FILTER (WHERE cache IN ('hit', 'joined')), 0) AS cache_saved_ms
-        FROM fresh GROUP BY 1, 2, 3, 4, 5, 6
-    ) AS found
-    CROSS JOIN LATERAL (
-        VALUES ('all', ''), ('key', key_id), ('user', user_id), ('model', model), ('provider', provider), ('label', label)
-    ) AS parts (part, a)
-    GROUP BY 1, 2, 4
-    ORDER BY 1, 2, 4
-    ON CONFLICT (part, a, b, at) DO UPDATE SET
-        calls = kept.calls + excluded.calls, errors = kept.errors + excluded.errors, cached_calls = kept.cached_calls + excluded.cached_calls,
-        prompt_tokens = kept.prompt_tokens + excluded.prompt_tokens, completion_tokens = kept.completion_tokens + excluded.completion_tokens,
-        cached_tokens = kept.cached_tokens + excluded.cached_tokens, reasoning_tokens = kept.reasoning_tokens + excluded.reasoning_tokens,
-        cost_nanousd = kept.cost_nanousd + excluded.cost_nanousd, saved_nanousd = kept.saved_nanousd + excluded.saved_nanousd,
-        unpriced_calls = kept.unpriced_calls + excluded.unpriced_calls,
-        latency_ms = kept.latency_ms + excluded.latency_ms, latency_calls = kept.latency_calls + excluded.latency_calls,
-        ttft_ms = kept.ttft_ms + excluded.ttft_ms, ttft_calls = kept.ttft_calls + excluded.ttft_calls,
-        overhead_ms = kept.overhead_ms + excluded.overhead_ms, overhead_calls = kept.overhead_calls + excluded.overhead_calls,
-        joined_calls = kept.joined_calls + excluded.joined_calls, missed_calls = kept.missed_calls + excluded.missed_calls,
-        cache_saved_nanousd = kept.cache_saved_nanousd + excluded.cache_saved_nanousd,
-        cache_saved_ms = kept.cache_saved_ms + excluded.cache_saved_ms;
-    RETURN NULL;
+    IF kept = '{}' THEN
+        RETURN more;
+    END IF;
+    IF more <> '{}' THEN
+        FOR n IN array_lower(more, 1) .. array_upper(more, 1) LOOP
+            IF more[n] IS NOT NULL THEN
+                kept[n] := coalesce(kept[n], 0) + more[n];
+            END IF;
+        END LOOP;
+    END IF;
+    RETURN kept;
 END
 $function$;
 CREATE OR REPLACE FUNCTION public.tell()

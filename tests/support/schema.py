@@ -18,6 +18,9 @@ INDEXES = """
 SELECT pg_get_indexdef(indexrelid) AS text FROM pg_index
 WHERE indrelid = $1::text::regclass AND indexrelid NOT IN (SELECT conindid FROM pg_constraint WHERE conrelid = $1::text::regclass) ORDER BY 1
 """
+VIEWS = """
+SELECT c.relname AS name, pg_get_viewdef(c.oid) AS text FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'v' ORDER BY 1
+"""
 TRIGGERS = "SELECT pg_get_triggerdef(oid) AS text FROM pg_trigger WHERE tgrelid = $1::text::regclass AND NOT tgisinternal ORDER BY 1"
 FUNCTIONS = """
 SELECT pg_get_functiondef(p.oid) AS text FROM pg_proc p
@@ -41,5 +44,6 @@ async def describe(database: Database) -> str:
         for sql in (INDEXES, TRIGGERS):
             parts += [f"{row['text']};" for row in await database.fetch(sql, name)]
         parts.append("")
+    parts += [f"CREATE VIEW {row['name']} AS\n{row['text'].strip()}\n" for row in await database.fetch(VIEWS)]
     parts += [f"{row['text'].strip()};" for row in await database.fetch(FUNCTIONS)]
     return "\n".join(parts) + "\n"
