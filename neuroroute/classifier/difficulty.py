@@ -44,22 +44,26 @@ MEASURES: Final = (
 )  # fmt: skip
 
 
-def form_of(text: str) -> tuple[str, int]:
-    """(EXAM, PROBLEM or OPEN, how many choices there are) by the form of the window of a prompt."""
+def choices_of(text: str) -> int | None:
+    """How many choices an exam question offers, by the form of the window of a prompt; None where it is none."""
     # The plain searches come first: they cost a hundredth of the expression and rule out nearly every prompt.
-    listed = ("A." in text or "A)" in text or "A:" in text) and ("B." in text or "B)" in text or "B:" in text)
-    if listed:
-        letters = {found.group(1) for found in _CHOICE.finditer(text)}
-        if len(letters & {"A", "B", "C", "D"}) >= LEAST_CHOICES:
-            return EXAM, next((at for at, letter in enumerate(_LETTERS) if letter not in letters), len(_LETTERS))
-    if "?" in text and "```" not in text and "def " not in text and len(_NUMBER.findall(text)) >= LEAST_NUMBERS:
-        return (OPEN if _TYPESET.search(text) else PROBLEM), 0
-    return OPEN, 0
+    if not (("A." in text or "A)" in text or "A:" in text) and ("B." in text or "B)" in text or "B:" in text)):
+        return None
+    letters = {found.group(1) for found in _CHOICE.finditer(text)}
+    if len(letters & {"A", "B", "C", "D"}) < LEAST_CHOICES:
+        return None
+    return next((at for at, letter in enumerate(_LETTERS) if letter not in letters), len(_LETTERS))
+
+
+def is_problem(text: str) -> bool:
+    """Whether it asks for something with numbers in it, told in words."""
+    asks = "?" in text and "```" not in text and "def " not in text
+    return asks and len(_NUMBER.findall(text)) >= LEAST_NUMBERS and not _TYPESET.search(text)
 
 
 def kind_of(text: str) -> str:
     """EXAM, PROBLEM or OPEN, by the form of the window of a prompt."""
-    return form_of(text)[0]
+    return EXAM if choices_of(text) is not None else PROBLEM if is_problem(text) else OPEN
 
 
 def measures(text: str) -> tuple[float, ...]:
@@ -136,7 +140,8 @@ class Difficulty:
 
     def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int) -> float:
         """P(a weak model's answer fails where a strong one's would do); the arguments are those of `Scale.probability`."""
-        kind, choices = form_of(text)
-        if kind is PROBLEM and posterior[_MATH] < LEAST_MATH:
-            kind = OPEN
-        return self.scales[kind].probability(heads, posterior, text, chars, choices)
+        choices = choices_of(text)
+        if choices is not None:
+            return self.scales[EXAM].probability(heads, posterior, text, chars, choices)
+        kind = PROBLEM if posterior[_MATH] >= LEAST_MATH and is_problem(text) else OPEN
+        return self.scales[kind].probability(heads, posterior, text, chars)

@@ -9,7 +9,8 @@ The text is folded to lower case once; the one regular expression is compiled wi
 
 import re
 from bisect import bisect_left
-from itertools import pairwise
+from itertools import chain, pairwise
+from sys import intern
 from typing import Final, NamedTuple
 
 from neuroroute.classifier.lexicon import CONCEPT_OF
@@ -27,9 +28,7 @@ SMALL_TALK_WORDS: Final = 10
 SMALL_TALK: Final = frozenset(["@greet", "@thanks"])
 
 _WORDS: Final = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]+|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+|[^\w\s]")
-"""A run of an unspaced script, a word, a number, or one sign."""
-_ASCII_WORDS: Final = re.compile(r"[a-z]+(?:'[a-z]+)?|[0-9]+|[^a-z0-9_\s]")
-"""The same for lower-case ASCII, in half the time."""
+"""A run of an unspaced script, a word, a number, or one sign: none of them holds a space."""
 
 _POLITE: Final = frozenset(
     "hi hello hey please pls plz kindly thanks thank you could can would will u i'd i need want like to me the a an my your for help with dear there good morning so ok okay just"
@@ -73,42 +72,66 @@ _COURTESY_OR_END: Final = _COURTESY | _CLAUSE_ENDS
 CLAUSE_WORDS: Final = 12
 LEAST_TASK_WORDS: Final = 3
 
-_LENGTHS: Final = (8, 16, 32, 60, 100, 160, 260, 420, 700, 1200, 2500, 6000)
-_CODE: Final = re.compile(
-    r"```|</\w+>|\b(?:def|class|import|return|const|let|var|function|public|static|void|SELECT|INSERT|FROM|#include)\b|[{};]\s*\n|=>|==|!=|\(\)|::|&&|\|\|"
-)
-_CHOICES: Final = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s?\S")
-_FORMULA: Final = re.compile(r"\\[a-zA-Z]+|\$[^$\n]{1,80}\$|[=<>≤≥±×÷√∑∫^]|\b\d+\s*[-+*/]\s*\d+")
-_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
-_QUOTES: Final = '"“”«»„「」『』'
-_SENTENCE_END: Final = re.compile(r"[.!?。！？।]\s|\n")
-_DIGIT: Final = re.compile(r"[0-9]")
-_CHOICE_MARK: Final = re.compile(r"[A-J][).:]")
-
-# What a form can not be without: tokens that are looked for before its expression is run, which costs ten times as much.
 _CODE_WORDS: Final = "def class import return const let var function public static void select insert from".split()
-_CODE_SIGNS: Final = frozenset([*"`<{};=&|#", *_CODE_WORDS, *[f"{word}{sign}s" for word in _CODE_WORDS for sign in "'\u2019"]])
-_FORMULA_SIGNS: Final = frozenset("\\ $ = < > ≤ ≥ ± × ÷ √ ∑ ∫ ^".split())
+_CAPITALS: Final = frozenset({"select", "insert", "from"})
+"""Words of code in capitals alone."""
+
+
+def _code_word(word: str) -> re.Pattern[str]:
+    """The word by itself; the name of a closing tag counts as a sign."""
+    return re.compile(rf"{word}(?<!\w{word})\b(?!(?<=</{word})>)")
+
+
+# These begin with letters or with a class of signs, which the engine skips to: what must stand before them is looked back at.
+_CODE_SIGN: Final = re.compile(
+    r"[`<{};=!(:&|](?:(?<=`)``|(?<=<)/\w+>|(?<=[{};])\s*\n|(?<==)[>=]|(?<=!)=|(?<=\()\)|(?<=:):|(?<=&)&|(?<=\|)\|)"
+)
+_CODE_WORD: Final = {word: _code_word(word) for word in [one.upper() if one in _CAPITALS else one for one in _CODE_WORDS]}
+_CODE_WORD["#include"] = re.compile(r"#include(?<=\w#include)\b")
+_FORMULA: Final = re.compile(
+    r"[\\$=<>≤≥±×÷√∑∫^\d](?:(?<=\\)[a-zA-Z]+|(?<=\$)[^$\n]{1,80}\$|(?<=[=<>≤≥±×÷√∑∫^])|(?<=\d)(?<!\w\d)\d*\s*[-+*/]\s*\d+)"
+)
+"""A command of TeX, something between dollars, a sign of relation or operation, two numbers and an operator."""
+_NUMBER: Final = re.compile(r"\d\d*(?:[.,]\d+)*")
+_ASCII_NUMBER: Final = re.compile(r"[0-9][0-9]*(?:[.,][0-9]+)*")
+_SENTENCE_END: Final = re.compile(r"[.!?。！？।\n](?:(?<=\n)|\s)")
+_ASCII_SENTENCE_END: Final = re.compile(r"[.!?\n](?:(?<=\n)|\s)")
+_CHOICES: Final = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s?\S")
+_CHOICE_MARK: Final = re.compile(r"[A-J][).:]")
+_QUOTES: Final = '"“”«»„「」『』'
+
+# What a form can not be without: tokens that are looked for before its expressions are run, which cost ten times as much.
+_CODE_TOKENS: Final = frozenset([*"`<{};=&|#", *_CODE_WORDS, *[f"{word}{sign}s" for word in _CODE_WORDS for sign in "'\u2019"]])
+_FORMULA_TOKENS: Final = frozenset("\\ $ = < > ≤ ≥ ± × ÷ √ ∑ ∫ ^".split())
 _OPERATORS: Final = frozenset("-+*/")
+_CHOICE_TOKENS: Final = frozenset("abcdefghij")
 
 
-def _buckets(name: str, *bounds: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """(bounds, the names of the facts that a count up to each bound is, and of one beyond)."""
-    return bounds, tuple(f"#{name}:{place}" for place in range(len(bounds) + 1))
+class _Buckets(dict[int, str]):
+    """A count -> the fact that it is: the name of its bucket. Found out once."""
+
+    def __init__(self, name: str, *bounds: int) -> None:
+        self._name, self._bounds = name, bounds
+
+    def __missing__(self, count: int) -> str:
+        name = f"#{self._name}:{bisect_left(self._bounds, count)}"
+        if count <= self._bounds[-1]:
+            self[count] = name
+        return name
 
 
 _FEW: Final = (0, 1, 2, 4, 8, 16)
-_LENGTH: Final = _buckets("len", *_LENGTHS)
-_LINES: Final = _buckets("lines", *_FEW)
-_NUMBERS: Final = _buckets("numbers", *_FEW)
-_FORMULAS: Final = _buckets("formula", *_FEW)
-_CODES: Final = _buckets("code", *_FEW)
-_OPTIONS: Final = _buckets("choices", 0, 1, 3, 4, 6)
-_QUESTIONS: Final = _buckets("questions", 0, 1, 2)
-_QUOTED: Final = _buckets("quotes", 0, 1, 2, 6)
-_SENTENCES: Final = _buckets("sentences", *_FEW)
-_WORD_LENGTH: Final = _buckets("wordlen", 5, 7, 8, 9, 10, 12)
-_VARIETY: Final = _buckets("variety", 4, 5, 6, 7, 8, 9)
+_LENGTH: Final = _Buckets("len", 8, 16, 32, 60, 100, 160, 260, 420, 700, 1200, 2500, 6000)
+_LINES: Final = _Buckets("lines", *_FEW)
+_NUMBERS: Final = _Buckets("numbers", *_FEW)
+_FORMULAS: Final = _Buckets("formula", *_FEW)
+_CODES: Final = _Buckets("code", *_FEW)
+_OPTIONS: Final = _Buckets("choices", 0, 1, 3, 4, 6)
+_QUESTIONS: Final = _Buckets("questions", 0, 1, 2)
+_QUOTED: Final = _Buckets("quotes", 0, 1, 2, 6)
+_SENTENCES: Final = _Buckets("sentences", *_FEW)
+_WORD_LENGTH: Final = _Buckets("wordlen", 5, 7, 8, 9, 10, 12)
+_VARIETY: Final = _Buckets("variety", 4, 5, 6, 7, 8, 9)
 
 
 class Seen(NamedTuple):
@@ -185,68 +208,96 @@ def _unspaced(first: str) -> bool:
 
 
 _SIZES: Final = ("00", "01", "02", "03", "04", "05")
+_SIZE_TOKENS: Final = frozenset(_SIZES)
+MOST_KEPT: Final = 20_000
+LONGEST_KEPT: Final = 24
+
+
+class _Cuts(dict[str, tuple[str, ...]]):
+    """
+    What stands between two spaces, folded -> its tokens. Nearly all of it was seen before: up to MOST_KEPT pieces of usual length are kept.
+
+    Tokens are interned, as the names in the table are: the same word is the same object, which a look-up is done with at once.
+    """
+
+    def __missing__(self, piece: str) -> tuple[str, ...]:
+        found: list[str] = []
+        for word in _WORDS.findall(piece):
+            first = word[0]
+            if first >= "\u0e00" and _unspaced(first):
+                found += [word] if len(word) == 1 else [word[at : at + 2] for at in range(len(word) - 1)]
+            else:
+                found.append(_SIZES[min(len(word), 5)] if first.isdigit() else word)
+        cut = tuple(map(intern, found))
+        if len(piece) <= LONGEST_KEPT:
+            if len(self) >= MOST_KEPT:
+                self.clear()
+            self[piece] = cut
+        return cut
+
+
+_CUT_OF: Final = _Cuts()
 
 
 def tokens(text: str) -> list[str]:
     """Words in order, folded; an unspaced run as its overlapping pairs of characters; a number as its count of digits."""
-    if text.isascii():
-        words: list[str] = _ASCII_WORDS.findall(text.lower())
-        if _DIGIT.search(text) is None:
-            return words
-        return [word if word[0] > "9" or word[0] < "0" else _SIZES[min(len(word), 5)] for word in words]
-    found: list[str] = []
-    for word in _WORDS.findall(text.lower()):
-        first = word[0]
-        if first >= "\u0e00" and _unspaced(first):
-            found.extend([word] if len(word) == 1 else [word[at : at + 2] for at in range(len(word) - 1)])
-        elif first.isdigit():
-            found.append(_SIZES[min(len(word), 5)])
-        else:
-            found.append(word)
-    return found
-
-
-def _named(bucket: tuple[tuple[int, ...], tuple[str, ...]], count: int) -> str:
-    return bucket[1][bisect_left(bucket[0], count)]
+    return list(chain.from_iterable(map(_CUT_OF.__getitem__, text.lower().split())))
 
 
 def surface(prompt: str, text: str, words: list[str], different: set[str], spoken: set[str]) -> list[str]:
     """The facts of the form: each a `#name` or `#name:bucket`. words, different: of the task. spoken: all tokens of the text."""
-    form, ascii_only, without = text[:FORM_CHARS], text.isascii(), spoken.isdisjoint
-    numbers = 0 if ascii_only and _DIGIT.search(form) is None else len(_NUMBER.findall(form))
-    formula = not without(_FORMULA_SIGNS) or (numbers > 0 and not without(_OPERATORS))
-    code = not without(_CODE_SIGNS) or "()" in form or "::" in form
+    form, ascii_only, without, lines = text[:FORM_CHARS], text.isascii(), spoken.isdisjoint, text.count("\n")
+    numbers = formulas = codes = 0
+    if not ascii_only:
+        numbers = len(_NUMBER.findall(form))
+    elif not without(_SIZE_TOKENS):
+        numbers = len(_ASCII_NUMBER.findall(form))
+    if not without(_FORMULA_TOKENS) or (numbers and not without(_OPERATORS)):
+        formulas = len(_FORMULA.findall(form))
+    if not without(_CODE_TOKENS) or "()" in form or "::" in form:
+        codes = len(_CODE_SIGN.findall(form)) + sum(
+            [len(expression.findall(form)) for word, expression in _CODE_WORD.items() if word in form]
+        )
+    choices = not without(_CHOICE_TOKENS) and _CHOICE_MARK.search(form) is not None
     questions = text.count("?") if ascii_only else text.count("?") + text.count("？") + text.count("؟")
     facts = [
-        _named(_LENGTH, len(prompt)),
-        _named(_LINES, text.count("\n")),
-        _named(_NUMBERS, numbers),
-        _named(_FORMULAS, len(_FORMULA.findall(form)) if formula else 0),
-        _named(_CODES, len(_CODE.findall(form)) if code else 0),
-        _named(_OPTIONS, 0 if _CHOICE_MARK.search(form) is None else len(_CHOICES.findall(form))),
-        _named(_QUESTIONS, questions),
-        _named(_QUOTED, form.count('"') if ascii_only else sum(map(form.count, _QUOTES))),
-        _named(_SENTENCES, len(_SENTENCE_END.findall(form))),
+        _LENGTH[len(prompt)],
+        _LINES[lines],
+        _NUMBERS[numbers],
+        _FORMULAS[formulas],
+        _CODES[codes],
+        _OPTIONS[len(_CHOICES.findall(form)) if choices else 0],
+        _QUESTIONS[questions],
+        _QUOTED[form.count('"') if ascii_only else sum(map(form.count, _QUOTES))],
+        _SENTENCES[len((_ASCII_SENTENCE_END if ascii_only else _SENTENCE_END).findall(form))],
     ]
     end = text.rstrip()[-1:]
     if end and not end.isalnum():
         facts.append(f"#end:{end}")
-    first_line = text.lstrip().partition("\n")[0]
-    if len(first_line) < len(text) - 40:
-        facts.append("#headed")
-        if first_line.rstrip().endswith((":", "：")):
-            facts.append("#headed:colon")
-        if "\n\n" in text:
-            facts.append("#paragraphs")
+    if lines or text[:1].isspace():
+        facts += _headed(text)
     if words:
-        facts.append(_named(_WORD_LENGTH, sum(map(len, words)) * 2 // len(words)))
-        facts.append(_named(_VARIETY, 10 * len(different) // len(words)))
+        facts.append(_WORD_LENGTH[sum(map(len, words)) * 2 // len(words)])
+        facts.append(_VARIETY[10 * len(different) // len(words)])
     if "|" in text and text.count("|") > 6:
         facts.append("#table")
     if '{"' in text or '": ' in text:
         facts.append("#json")
     if "http" in text:
         facts.append("#url")
+    return facts
+
+
+def _headed(text: str) -> list[str]:
+    """Whether much follows the first line, which is then a head."""
+    first_line = text.lstrip().partition("\n")[0]
+    if len(first_line) >= len(text) - 40:
+        return []
+    facts = ["#headed"]
+    if first_line.rstrip().endswith((":", "：")):
+        facts.append("#headed:colon")
+    if "\n\n" in text:
+        facts.append("#paragraphs")
     return facts
 
 

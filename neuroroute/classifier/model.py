@@ -12,7 +12,7 @@ from neuroroute.classifier.difficulty import Difficulty
 from neuroroute.classifier.features import Seen, extract
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.language import language_of
-from neuroroute.classifier.table import Table, lane, unpack
+from neuroroute.classifier.table import Table, unpack
 from neuroroute.core.jsonbytes import loads
 
 REASONS: Final = 4
@@ -22,7 +22,7 @@ _ABSENT: Final = ":0"
 """A form that is not there convinces nobody as a reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that is dear where one is made per call
 class Reading:
     """
     What a prompt asks for.
@@ -66,11 +66,11 @@ class Classifier:
         """Reads at most the first 800 and last 400 characters: bounded time for a prompt of any length."""
         seen = extract(prompt)
         table, head, count = self._table, self._head, max(1, seen.size)
-        known, spoken, formed = table.sums(seen)
-        share = 1.0 / count**0.5
+        known, sums = table.sums(seen)
+        share, heads = 1.0 / count**0.5, table.heads
         scores = [
             bias + share * scale * said + surface * shown
-            for bias, scale, surface, said, shown in zip(head.bias, head.scale, head.surface_scale, spoken, formed, strict=True)
+            for (bias, scale, surface), said, shown in zip(head.lines, sums, sums[heads:], strict=False)
         ]
         language = language_of(seen.window, seen.spoken)
         posterior = _softmax(scores[: len(LABELS)], head.temperature["en" if language == "en" else "other"], head.floor)
@@ -91,9 +91,7 @@ class Classifier:
 class _Head:
     """The floating-point end of the table: scales, biases and the calibration."""
 
-    bias: tuple[float, ...]
-    scale: tuple[float, ...]
-    surface_scale: tuple[float, ...]
+    lines: tuple[tuple[float, float, float], ...]  # per head: bias, scale of the text's sum, scale of the facts' sum
     temperature: Mapping[str, float]
     floor: float
     difficulty: Difficulty
@@ -104,9 +102,7 @@ class _Head:
     @classmethod
     def of(cls, header: Mapping[str, Any]) -> "_Head":
         return cls(
-            tuple(header["bias"]),
-            tuple(header["scale"]),
-            tuple(header["surface_scale"]),
+            tuple(zip(header["bias"], header["scale"], header["surface_scale"], strict=True)),
             dict(header["temperature"]),
             float(header["floor"]),
             Difficulty.of(header["difficulty"]),
@@ -119,13 +115,14 @@ class _Head:
 def _softmax(scores: list[float], temperature: float, floor: float) -> tuple[float, ...]:
     """Probabilities of the scores, with a share `floor` spread evenly: nothing is ever certain."""
     top = max(scores)
-    grown = [exp((score - top) / temperature) for score in scores]
+    base = exp(1.0 / temperature)
+    grown = [base ** (score - top) for score in scores]
     share, least = (1.0 - floor) / sum(grown), floor / len(scores)
     return tuple([value * share + least for value in grown])
 
 
 def _reasons(table: Table, seen: Seen, head: int) -> tuple[str, ...]:
-    known = [(lane(row, head), name) for name in seen.text().union(seen.facts) if (row := table.row(name))]
+    known = [(weights[head], name) for name in seen.text().union(seen.facts) if (weights := table.weights(name)) is not None]
     return tuple(
         [_readable(name) for _, name in nlargest(REASONS, [one for one in known if one[0] > LEAST_REASON and one[1][-2:] != _ABSENT])]
     )

@@ -3,24 +3,30 @@ The weights as they lie in the package and in memory.
 
 In the file: a JSON header (scales, biases, calibration), then the feature names and one signed byte per feature and head, both deflated.
 
-In memory: per kind of feature a dict from what `features.Seen` has of it to ONE integer that holds all heads of the feature side by side, 32
-bits each, shifted by 128 to be positive. The sum over a prompt's features is then one sum of integers: seventeen additions for the price of
-one, without NumPy, whose import alone would cost 80 ms and 10 MB. A pair of words is looked up as a pair: nothing is written out that only a
-look-up would read.
+In memory: per kind of feature a dict from what `features.Seen` has of it to ONE integer that holds all heads of the feature side by side, 16
+bits each, the heads of the form's facts behind those of the text. The sum over a prompt's features is then one sum of integers: seventeen
+additions for the price of one, without NumPy, whose import alone would cost 80 ms and 10 MB. A pair of words is looked up as a pair: nothing is
+written out that only a look-up would read. All names share their words, interned as the tokens of prompts are.
+
+An integer of lanes is the sum of lane * 2 ** (16 * place), negative lanes and all; with `_HALF` in each lane added and taken away bit by bit
+(exclusive or) it is the lanes themselves, in two's complement.
 """
 
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from sys import intern
 from typing import Any, Final
 
-from neuroroute.classifier.features import KINDS, Seen, place_of
+from neuroroute.classifier.features import FACTS, KINDS, Seen, place_of
 from neuroroute.core.jsonbytes import dumps, loads
 
 MAGIC: Final = b"NRT1"
-OFFSET: Final = 128
-LANE_BITS: Final = 32
+LANE_BITS: Final = 16
+MOST_AT_ONCE: Final = 256
+"""So many rows of -128..127 fit a lane."""
+_HALF: Final = 1 << (LANE_BITS - 1)
 _LENGTHS: Final = struct.Struct("<III")
 
 
@@ -31,36 +37,40 @@ class Table:
     rows: tuple[dict[Any, int], ...]
     heads: int
     header: dict[str, Any]
+    _carry: int = field(init=False)
+    _lanes: struct.Struct = field(init=False)
 
-    def sums(self, seen: Seen) -> tuple[int, list[int], list[int]]:
-        """(how many features of the text are known, their sum per head, the sum per head of the form's facts) in units of the head's scales."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_carry", _in_lanes([_HALF] * (2 * self.heads)))
+        object.__setattr__(self, "_lanes", struct.Struct(f"<{2 * self.heads}h"))
+
+    def sums(self, seen: Seen) -> tuple[int, Sequence[int]]:
+        """(how many features of the text are known, per head their sum and behind them those of the form's facts) in units of the head's scales."""
         words, pairs, stems, first, opening, lead, last, facts = self.rows
-        hits = [*map(words.get, seen.words), *map(pairs.get, seen.pairs), *map(stems.get, seen.stems)]
-        hits += map(first.get, seen.first)
-        hits += map(opening.get, seen.opening)
-        hits.append(lead.get(seen.lead))
-        hits += map(last.get, seen.last)
-        formed = list(filter(None, map(facts.get, seen.facts)))
-        known, size = len(hits) - hits.count(None), self.heads * LANE_BITS
-        lanes = struct.unpack(f"<{2 * self.heads}I", (sum(filter(None, hits)) + (sum(formed) << size)).to_bytes(size // 4, "little"))
-        shift, shift_of_facts = OFFSET * known, OFFSET * len(formed)
-        return known, [lane - shift for lane in lanes[: self.heads]], [lane - shift_of_facts for lane in lanes[self.heads :]]
+        hits = [*map(words.get, seen.words), *map(pairs.get, seen.pairs), *map(stems.get, seen.stems), *map(first.get, seen.first)]
+        hits += [lead.get(seen.lead), *map(opening.get, seen.opening), *map(last.get, seen.last)]
+        known = len(hits) - hits.count(None)
+        total = sum(filter(None, map(facts.get, seen.facts)))
+        if known <= MOST_AT_ONCE:
+            return known, self._unpacked(sum(filter(None, hits), total))
+        parts = [self._unpacked(sum(filter(None, hits[at : at + MOST_AT_ONCE]))) for at in range(0, len(hits), MOST_AT_ONCE)]
+        return known, [sum(lanes) for lanes in zip(*parts, self._unpacked(total), strict=True)]
 
-    def row(self, name: str) -> int | None:
-        """The row of a feature by its name."""
+    def _unpacked(self, total: int) -> tuple[int, ...]:
+        return self._lanes.unpack(((total + self._carry) ^ self._carry).to_bytes(self._lanes.size, "little"))
+
+    def weights(self, name: str) -> tuple[int, ...] | None:
+        """What a feature weighs for each head, by its name; None where it is not known."""
         kind, what = place_of(name)
-        return self.rows[kind].get(what)
-
-    def total(self, hits: Sequence[int]) -> tuple[int, ...]:
-        """The sum of packed rows, per head, in units of the head's scale."""
-        packed = sum(hits).to_bytes(self.heads * LANE_BITS // 8, "little")
-        shift = OFFSET * len(hits)
-        return tuple([lane - shift for lane in struct.unpack(f"<{self.heads}I", packed)])
+        row = self.rows[kind].get(what)
+        if row is None:
+            return None
+        lanes = self._unpacked(row)
+        return lanes[self.heads :] if kind == FACTS else lanes[: self.heads]
 
 
-def lane(row: int, head: int) -> int:
-    """One head's signed weight in a packed row."""
-    return ((row >> (head * LANE_BITS)) & 0xFF) - OFFSET
+def _in_lanes(values: Sequence[int]) -> int:
+    return sum(value << (LANE_BITS * place) for place, value in enumerate(values))
 
 
 def pack(names: Sequence[str], cells: bytes, header: dict[str, Any]) -> bytes:
@@ -82,15 +92,19 @@ def unpack(blob: bytes) -> Table:
     header = loads(parts[0])
     names = zlib.decompress(parts[1]).decode().split("\n")
     cells = zlib.decompress(parts[2])
-    heads, step = len(header["heads"]), LANE_BITS // 8
+    heads = len(header["heads"])
     if len(cells) != heads * len(names):
         raise ValueError("the table of classifier weights is cut short")
-    wide = bytearray(len(cells) * step)
-    wide[::step] = cells.translate(bytes((byte + OFFSET) & 0xFF for byte in range(256)))
-    size = heads * step
-    whole = bytes(wide)
+    wide = bytearray(2 * len(cells))
+    wide[::2] = cells.translate(bytes(byte ^ 0x80 for byte in range(256)))
+    size, offset, beyond = 2 * heads, _in_lanes([0x80] * heads), LANE_BITS * heads
     rows: tuple[dict[Any, int], ...] = tuple({} for _ in KINDS)
-    for name, start in zip(names, range(0, len(whole), size), strict=True):
+    for name, start in zip(names, range(0, len(wide), size), strict=True):
         kind, what = place_of(name)
-        rows[kind][what] = int.from_bytes(whole[start : start + size], "little")
+        row = int.from_bytes(wide[start : start + size], "little") - offset
+        rows[kind][_shared(what)] = row << beyond if kind == FACTS else row
     return Table(rows, heads, header)
+
+
+def _shared(what: str | tuple[str, str]) -> str | tuple[str, str]:
+    return intern(what) if isinstance(what, str) else (intern(what[0]), intern(what[1]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from neuroroute.classifier.difficulty import EXAM, KINDS, MEASURES, OPEN, PROBLEM, Difficulty, Scale, form_of, kind_of, measures
+from neuroroute.classifier.difficulty import EXAM, KINDS, MEASURES, OPEN, PROBLEM, Difficulty, Scale, choices_of, kind_of, measures
 from neuroroute.classifier.labels import LABELS
 
 
@@ -53,7 +53,7 @@ def test_more_choices_make_a_question_harder_and_fewer_do_not_make_it_easier() -
     read = Difficulty.of({kind: _flat(0.0, choices=1.0) for kind in KINDS})
     ten = "Which one?\n" + "\n".join(f"{letter}. {number}" for letter, number in zip("ABCDEFGHIJ", range(10), strict=True))
     four, two = ten[: ten.index("\nE.")], ten[: ten.index("\nC.")]
-    assert [form_of(text) for text in (ten, four, two)] == [(EXAM, 10), (EXAM, 4), (EXAM, 2)]
+    assert [(kind_of(text), choices_of(text)) for text in (ten, four, two)] == [(EXAM, 10), (EXAM, 4), (EXAM, 2)]
     hard, usual, pair = (read.probability([], [], text, len(text)) for text in (ten, four, two))
     assert hard > usual == pair == pytest.approx(0.5)
 

@@ -5,17 +5,11 @@ import random
 import pytest
 
 from neuroroute.classifier.features import extract
-from neuroroute.classifier.table import Table, lane, pack, unpack
+from neuroroute.classifier.table import MOST_AT_ONCE, pack, unpack
 
 
 def _cells(rows: list[list[int]]) -> bytes:
     return bytes(value & 0xFF for row in rows for value in row)
-
-
-def row_of(table: Table, name: str) -> int:
-    row = table.row(name)
-    assert row is not None
-    return row
 
 
 def test_sums_of_packed_rows_equal_sums_of_the_cells() -> None:
@@ -26,10 +20,19 @@ def test_sums_of_packed_rows_equal_sums_of_the_cells() -> None:
     table = unpack(pack(names, _cells(rows), {"heads": heads, "note": "é"}))
     assert table.header["note"] == "é"
     for chosen in ([], [0], list(range(899)), dice.sample(range(899), 200)):
-        expected = tuple(sum(rows[at][head] for at in chosen) for head in range(4))
-        known, spoken, formed = table.sums(extract("")._replace(words={f"f{at}" for at in chosen}, facts=["#f1", "#none"]))
-        assert (known, tuple(spoken), formed) == (len(chosen), expected, rows[-1])
-    assert [lane(row_of(table, "f5"), head) for head in range(4)] == rows[5]
+        expected = [sum(rows[at][head] for at in chosen) for head in range(4)]
+        known, sums = table.sums(extract("")._replace(words={f"f{at}" for at in chosen}, facts=["#f1", "#none"]))
+        assert (known, list(sums)) == (len(chosen), [*expected, *rows[-1]])
+    assert [table.weights(name) for name in ("f5", "#f1", "none")] == [tuple(rows[5]), tuple(rows[-1]), None]
+
+
+@pytest.mark.parametrize("weight", [-128, 127])
+@pytest.mark.parametrize("count", [1, MOST_AT_ONCE, MOST_AT_ONCE + 1, 3 * MOST_AT_ONCE])
+def test_the_greatest_weights_of_any_number_of_features_do_not_run_over(weight: int, count: int) -> None:
+    names = [f"f{at}" for at in range(count)]
+    table = unpack(pack([*names, "#f"], _cells([[weight, -1 - weight, 0]] * (count + 1)), {"heads": ["a", "b", "c"]}))
+    known, sums = table.sums(extract("")._replace(words=set(names), facts=["#f"]))
+    assert (known, list(sums)) == (count, [count * weight, count * (-1 - weight), 0, weight, -1 - weight, 0])
 
 
 @pytest.mark.parametrize(
@@ -49,11 +52,11 @@ def test_every_feature_is_found_by_its_name_and_as_it_is_seen(prompt: str) -> No
     names = sorted(seen.text() | set(seen.facts))
     cells = [[at % 100] for at in range(len(names))]
     table = unpack(pack(names, _cells(cells), {"heads": ["a"]}))
-    known, spoken, formed = table.sums(seen)
-    assert [lane(row_of(table, name), 0) for name in names] == [row[0] for row in cells]
+    known, (spoken, formed) = table.sums(seen)
+    assert [table.weights(name) for name in names] == [tuple(row) for row in cells]
     assert known == len(seen.text())
-    assert formed == [sum(cell for name, (cell,) in zip(names, cells, strict=True) if name in seen.facts)]
-    assert spoken == [sum(cell for name, (cell,) in zip(names, cells, strict=True) if name not in seen.facts)]
+    assert formed == sum(cell for name, (cell,) in zip(names, cells, strict=True) if name in seen.facts)
+    assert spoken == sum(cell for name, (cell,) in zip(names, cells, strict=True) if name not in seen.facts)
 
 
 def test_damaged_weights_are_refused() -> None:
