@@ -4,11 +4,11 @@ NeuroRoute: an OpenAI-compatible proxy that sends each request to the model that
 THE MAP. A floor imports only floors below it; packages on one floor do not know each other; what they share stands in `core`, and what
 joins them in `chain`.
 
-    __main__   `python -m neuroroute`, and the worker of a supervisor
+    __main__   `python -m neuroroute`, and the nursery of a supervisor
     cli        the commands: keys users models providers config (assignments) migrate alerts doctor usage launch (coding tools) route (offline expect) replay refit, docs
                (the README's tables) | backup, imports (moving: apply deployments draft litellm litellm_keys litellm_settings openrouter services)
                | out: how they print
-    serve      run a process: run process worker supervisor listener database banner
+    serve      run a process: run process supervisor nursery worker listener database banner
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
                identity bodies peers paths cors | inference repeats streams stored count_tokens prompt route feedback models usage | admin_users

@@ -1,22 +1,17 @@
 """`python -m neuroroute` and the command `neuroroute`."""
 
 import gc
-import signal
 import sys
 
 
 def main() -> int:
     """The exit status."""
-    if sys.argv[1:2] in (["worker"], ["serve"]):
+    if sys.argv[1:2] in (["nursery"], ["serve"]):
         gc.disable()  # until calls are served: what imports make stays, so looking through it is a tenth of a start in vain
-    if sys.argv[1:2] == ["worker"]:  # started by the supervisor alone: no time for a command line
-        # Ctrl-C reaches the whole group of the terminal: what follows is the supervisor's to say
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        from neuroroute.core import settings
-        from neuroroute.serve import worker
+    if sys.argv[1:2] == ["nursery"]:  # started by the supervisor alone: no time for a command line
+        from neuroroute.serve import nursery
 
-        slot, listener_fd, control_fd = map(int, sys.argv[2:5])
-        return worker.run(settings.read(), slot, listener_fd, control_fd)
+        return nursery.run(*map(int, sys.argv[2:4]))
     from neuroroute.cli import main as run_command
 
     return run_command()

@@ -7,6 +7,7 @@ other, and close it in the reverse order. A database or a Redis that is away del
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -46,7 +47,7 @@ from neuroroute.chain.texts import Texts
 from neuroroute.chain.versions import Versions
 from neuroroute.classifier import Classifier
 from neuroroute.core.clock import monotonic_s
-from neuroroute.core.config import ConfigFile
+from neuroroute.core.config import ConfigFile, build
 from neuroroute.core.ids import new_id
 from neuroroute.core.money import Budget
 from neuroroute.core.sealing import Vault
@@ -62,6 +63,7 @@ from neuroroute.limits.queue import Queues
 from neuroroute.limits.rate import Limiter
 from neuroroute.limits.throttle import Throttles
 from neuroroute.routing.catalog import Catalog
+from neuroroute.routing.facts import facts
 from neuroroute.routing.health import Health, RetryBudget
 from neuroroute.routing.offers import timeouts_of
 from neuroroute.routing.router import Router
@@ -108,6 +110,15 @@ _log = logging.getLogger("neuroroute")
 JOURNAL: Final = web.AppKey("journal", Journal)
 NEIGHBOURS: Final[web.AppKey[Neighbours | None]] = web.AppKey("neighbours")  # None: one worker, or Redis
 JOBS: Final[web.AppKey[dict[str, Callable[[], Awaitable[None]]]]] = web.AppKey("jobs")
+
+
+def gather(settings: Settings) -> None:
+    """Read and build what all workers of a machine have in common, before there are any."""
+    Classifier.load()
+    facts()
+    build()  # of nothing: what is made at its first use is the checker
+    if settings.redis_url is not None:
+        __import__("neuroroute.store.kv_cluster")
 
 
 def create(settings: Settings, *, config_path: Path | None = None, data_dir: Path | None = None, worker: int = 0) -> web.Application:
@@ -157,7 +168,8 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     offer.on_swap = swapped
     _configure(services, offer)
     routes = table(settings)
-    app[DOCUMENT] = dumped(routes, settings)
+    document: Callable[[], bytes] = functools.cache(lambda: dumped(routes, settings))
+    app[DOCUMENT] = document
     app.add_routes(routes)
     app.cleanup_ctx.extend([_stores, _keys, _versions, _background, _open])
     return app

@@ -21,6 +21,7 @@ _CHECK_CHARS: Final = 6  # 62^6 > 2^32
 
 _POOL: Final = 256
 _tails: list[str] = []
+os.register_at_fork(after_in_child=_tails.clear)  # or siblings would give out the same ids
 
 
 def new_id(prefix: str) -> str:

@@ -36,6 +36,11 @@ class Ground:
         if self.server is not None:
             self.server.stop()
 
+    def let_go(self) -> None:
+        """In a fork: the server stays its parent's."""
+        if self.server is not None:
+            self.server.let_go()
+
     async def watch(self) -> None:
         assert self.server is not None
         await self.server.watch()

@@ -142,12 +142,17 @@ def run_loop(work: Coroutine[Any, Any, int]) -> int:
         wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
         if soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        return runner.run(work)
+
+
+def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes a loop of uvloop, where there is one."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        return None
+    return uvloop.new_event_loop
 
 
 def create_app(settings: Settings, data_dir: Path, worker: int) -> web.Application:

@@ -5,6 +5,7 @@ import gc
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,12 +41,7 @@ def run(settings: Settings) -> int:
     ground = Ground(settings, data_dir)
     try:
         if settings.workers > 1:
-            from neuroroute.serve.supervisor import Supervisor
-
-            gc.enable()  # `__main__` stopped it for the imports
-            empty(data_dir / METRICS_FOLDER)
-            url = ground.start()
-            return asyncio.run(Supervisor(settings, data_dir, url, listener, ground).run())
+            return _run_several(settings, data_dir, listener, ground)
         return _run_alone(settings, data_dir, listener, ground)
     except EmbeddedFailed as failed:
         raise StartFailed(str(failed)) from failed
@@ -67,14 +63,31 @@ def _listen(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _run_alone(settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground) -> int:
-    with ThreadPoolExecutor(1) as other:
-        starting = other.submit(ground.start)  # Postgres starts while this thread imports
-        from neuroroute.serve import process
+def _run_several(settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground) -> int:
+    from neuroroute.serve.nursery import Nursery, gather
+    from neuroroute.serve.supervisor import Supervisor
 
-        __import__("neuroroute.app")
-        url = starting.result()
+    empty(data_dir / METRICS_FOLDER)
+    url = _started_beside(lambda: gather(settings), ground)
+    settings = settings.model_copy(update={"database_url": url, "neuroroute_data_dir": data_dir})
+    nursery = Nursery.fork(settings, listener, ground.let_go)
+    gc.enable()  # `__main__` stopped it for the imports
+    return asyncio.run(Supervisor(settings, data_dir, listener, ground, nursery).run())
+
+
+def _run_alone(settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground) -> int:
+    from neuroroute.serve import process
+
+    url = _started_beside(lambda: __import__("neuroroute.app"), ground)
     return process.run_loop(_alone(settings.model_copy(update={"database_url": url}), data_dir, listener, ground))
+
+
+def _started_beside(imports: Callable[[], object], ground: Ground) -> str:
+    """The URL of the database, whose server starts while this thread imports."""
+    with ThreadPoolExecutor(1) as other:
+        starting = other.submit(ground.start)
+        imports()
+        return starting.result()
 
 
 async def _alone(settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground) -> int:

@@ -1,17 +1,16 @@
 """
 The supervisor: binds the one listening socket, owns the embedded database, keeps N workers alive.
 
-All workers accept from the same socket, so a connection that waits is lost with none of them. A worker that ends is replaced, later each time
+All workers accept from the same socket, so a connection that waits is lost with none of them. Workers are born of a nursery. One that ends is replaced, later each time
 it ends early; one that stays silent is killed. A replacement that was asked for is ready before the old worker retires.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +22,16 @@ from neuroroute.core.settings import Settings, child_environment
 from neuroroute.core.tasks import Tasks, spawn
 from neuroroute.serve.banner import Banner, Facts
 from neuroroute.serve.database import Ground
+from neuroroute.serve.nursery import Nursery
 
 SILENT_MAX_S: Final = 15.0
 PAUSED_S: Final = 5.0
 READY_MAX_S: Final = 120.0  # a start may wait for another process's migration
 EARLY_S: Final = 10.0
+LAST_WORD_S: Final = 10.0
 PAUSE_MAX_S: Final = 30.0
 TRIES_AT_START: Final = 3
+NO_BIRTH: Final = "Workers can not be made; the lines above tell why."
 _log = logging.getLogger("neuroroute.serve")
 
 
@@ -38,7 +40,8 @@ class Worker:
     """One worker process. `slot`: which of the N places it fills; `leaving`: it was told to go."""
 
     slot: int
-    process: subprocess.Popen[bytes]
+    pid: int
+    nursery: Nursery
     writer: asyncio.StreamWriter
     started_s: float
     heard_s: float
@@ -56,15 +59,30 @@ class Worker:
         self.leaving = True
         self.order(word)
 
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    async def end(self) -> int:
+        """How it ended, after it has said its last word; 1 where its nursery can not tell."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(self.nursery.end_of(self.pid)), LAST_WORD_S)
+        except TimeoutError:
+            self.kill()
+            return await self.nursery.end_of(self.pid)
+        except ChildProcessError:
+            return 1
+
 
 class Supervisor:
     """`run` returns when all workers have ended: 0 if no call was cut."""
 
-    def __init__(self, settings: Settings, data_dir: Path, database_url: str, listener: socket.socket, ground: Ground) -> None:
+    def __init__(self, settings: Settings, data_dir: Path, listener: socket.socket, ground: Ground, nursery: Nursery) -> None:
         self._settings, self._listener, self._ground = settings, listener, ground
+        self._nurseries = [nursery]  # the last one gives birth; those before it wait for the end of their children
         self._banner = Banner(settings, data_dir, listener.getsockname()[1])
         self._environment = child_environment(
-            database_url=database_url,
+            database_url=settings.database_url,
             neuroroute_data_dir=data_dir,
             neuroroute_config=settings.neuroroute_config,
             port=settings.port,
@@ -77,7 +95,7 @@ class Supervisor:
         self._early_ends: dict[int, int] = {}
         self._served = self._cut = False
         self._stopping, self._ending = asyncio.Event(), asyncio.Event()
-        self._rolling = asyncio.Lock()
+        self._rolling, self._birth = asyncio.Lock(), asyncio.Lock()
         self._keeper = Tasks()
         self.fault: str | None = None
 
@@ -87,8 +105,10 @@ class Supervisor:
         if self._ground.server is not None:
             self._keeper.keep("postgres", self._ground.watch)
         self._keeper.keep("watchdog", self._watch)
+        await self._nurseries[0].open()
         for slot in range(self._settings.workers):
-            await self._start(slot)
+            if await self._start(slot) is None:
+                self._give_up(NO_BIRTH)
         await self._stopping.wait()
         self._listener.close()
         await self._end_all()
@@ -122,23 +142,31 @@ class Supervisor:
     def _handle_usr2(self) -> None:
         spawn(self._roll(), name="rolling restart")
 
-    async def _start(self, slot: int) -> Worker:
-        """A fresh process for `slot`; it is not ready yet."""
+    async def _start(self, slot: int) -> Worker | None:
+        """A new process for `slot`; it is not ready yet. None: none can be made."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            fds = (self._listener.fileno(), theirs.fileno())
-            command = [sys.executable, "-m", "neuroroute", "worker", str(slot), *map(str, fds)]
-            process = self._launch(command, fds)
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours)
-        worker = Worker(slot, process, writer, monotonic_s(), monotonic_s())
+        with theirs:
+            async with self._birth:
+                pid = await self._nurseries[-1].bear(slot, theirs)
+                if pid is None:
+                    await self._launch_nursery()
+                    pid = await self._nurseries[-1].bear(slot, theirs)
+        if pid is None:
+            writer.close()
+            return None
+        worker = Worker(slot, pid, self._nurseries[-1], writer, monotonic_s(), monotonic_s())
         self._slots[slot] = worker
         self._all.add(worker)
         spawn(self._hear(worker, reader), name=f"worker {slot}")
         return worker
 
-    def _launch(self, command: list[str], fds: tuple[int, int]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, pass_fds=fds, env=self._environment, stdin=subprocess.DEVNULL)
+    async def _launch_nursery(self) -> None:
+        """A fresh one, which reads the code anew."""
+        self._nurseries = [old for old in self._nurseries if not old.gone.is_set()]
+        self._nurseries.append(Nursery.launch(self._environment, self._listener))
+        await self._nurseries[-1].open()
 
     async def _hear(self, worker: Worker, reader: asyncio.StreamReader) -> None:
         """Listen to a worker until it is gone, then see to its place."""
@@ -147,11 +175,7 @@ class Supervisor:
                 worker.heard_s = monotonic_s()
                 self._take(worker, jsonbytes.loads(line))
         worker.writer.close()
-        try:
-            status = await asyncio.to_thread(worker.process.wait, 10)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            status = await asyncio.to_thread(worker.process.wait)
+        status = await worker.end()
         self._all.discard(worker)
         worker.gone.set()
         if worker.leaving or self._stopping.is_set():
@@ -163,7 +187,7 @@ class Supervisor:
         if "ready" in message:
             worker.ready.set()
             self._served = True
-            _log.info("worker %d serves (process %d)", worker.slot, worker.process.pid)
+            _log.info("worker %d serves (process %d)", worker.slot, worker.pid)
         if "beat" in message:
             worker.live_calls = int(message["beat"])
         if "facts" in message:
@@ -189,21 +213,29 @@ class Supervisor:
         pause_s = 0.0 if ends <= 1 else min(0.25 * 2.0**ends, PAUSE_MAX_S)
         _log.error("worker %d %s%s; another starts in %.1f s", slot, how, f", early for the {ends}. time" if ends > 1 else "", pause_s)
         await _sleep_unless(self._stopping, pause_s)
-        if not self._stopping.is_set():
-            await self._start(slot)
+        while not self._stopping.is_set() and await self._start(slot) is None:
+            _log.error("worker %d: %s", slot, NO_BIRTH)
+            await _sleep_unless(self._stopping, PAUSE_MAX_S)
 
     async def _roll(self) -> None:
         """Replace all workers, one by one; the old one goes when the new one is ready."""
         async with self._rolling:
+            before = self._nurseries[-1]
+            async with self._birth:
+                await self._launch_nursery()
             for slot in range(self._settings.workers):
                 old = self._slots[slot]
                 new = await self._start(slot)
-                if not await _within(READY_MAX_S, new.ready.wait, new.gone.wait) or not new.ready.is_set():
+                ready = new is not None and await _within(READY_MAX_S, new.ready.wait, new.gone.wait) and new.ready.is_set()
+                if not ready:
                     _log.error("the new worker %d does not get ready: the old one stays", slot)
-                    new.leave("end")
+                    if new is not None:
+                        new.leave("end")
                     self._slots[slot] = old
+                    self._nurseries.append(before)
                     return
                 old.leave("retire")
+            before.close()
             _log.info("all workers are replaced")
 
     async def _watch(self) -> None:
@@ -217,11 +249,13 @@ class Supervisor:
                 if since_s > PAUSED_S:  # we were stopped ourselves, and so were they: they get the time again
                     worker.heard_s = now_s
                 elif now_s - worker.heard_s > (SILENT_MAX_S if worker.ready.is_set() else READY_MAX_S):
-                    _log.error("worker %d (process %d) is silent for too long: killed", worker.slot, worker.process.pid)
-                    worker.process.kill()
+                    _log.error("worker %d (process %d) is silent for too long: killed", worker.slot, worker.pid)
+                    worker.kill()
 
     async def _end_all(self) -> None:
         """Drain all; a second signal, or the end of the grace, ends them."""
+        for nursery in self._nurseries:
+            nursery.close()
         for worker in list(self._all):
             worker.leave()
         patience_s = self._settings.shutdown_grace_s + 5.0
@@ -231,8 +265,11 @@ class Supervisor:
         await _within(5.0, self._all_gone)
         for worker in list(self._all):
             self._cut = True
-            worker.process.kill()
+            worker.kill()
         await _within(5.0, self._all_gone)
+        for nursery in self._nurseries:
+            if not await _within(1.0, nursery.gone.wait):
+                nursery.kill()
 
     async def _all_gone(self) -> None:
         while self._all:

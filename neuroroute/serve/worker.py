@@ -1,11 +1,12 @@
 """
-A worker of a supervisor: a fresh process that serves the shared socket.
+A worker of a supervisor: a process that serves the shared socket.
 
 It talks with the supervisor over a socket pair, one JSON value a line. Up: `{"ready": true}`, `{"facts": {...}}`, `{"beat": running calls}`,
 `{"fault": text}`. Down: `"drain"`, `"retire"` (a replacement serves), `"end"`, `"reload"`. When the pair breaks the supervisor is gone: the worker drains and ends.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ import socket
 from dataclasses import asdict
 from typing import Any, Final
 
-from neuroroute.core import jsonbytes, log
+from neuroroute.core import jsonbytes
 from neuroroute.core.config import ConfigFaulty
 from neuroroute.core.settings import Settings, SettingsFaulty
 from neuroroute.core.tasks import Tasks, cancel, spawn
@@ -27,10 +28,8 @@ FAULT_STATUS: Final = 3
 _log = logging.getLogger("neuroroute.serve")
 
 
-def run(settings: Settings, slot: int, listener_fd: int, control_fd: int) -> int:
+def run(settings: Settings, slot: int, listener: socket.socket, control: socket.socket) -> int:
     """Serve until the supervisor says otherwise. Returns the exit status."""
-    log.setup(settings.log_level)
-    listener, control = socket.socket(fileno=listener_fd), socket.socket(fileno=control_fd)
     listener.setblocking(False)
     control.setblocking(False)
     try:
@@ -82,18 +81,19 @@ async def _work(settings: Settings, slot: int, listener: socket.socket, control:
 
 
 async def _obey(reader: asyncio.StreamReader, orders: Orders) -> None:
-    while line := await reader.readline():
-        match jsonbytes.loads(line):
-            case "drain":
-                orders.drain.set()
-            case "retire":
-                orders.quietly = True
-                orders.drain.set()
-            case "end":
-                orders.drain.set()
-                orders.end.set()
-            case "reload":
-                orders.reload()
+    with contextlib.suppress(ConnectionError):  # reset, when it died with words of ours unread
+        while line := await reader.readline():
+            match jsonbytes.loads(line):
+                case "drain":
+                    orders.drain.set()
+                case "retire":
+                    orders.quietly = True
+                    orders.drain.set()
+                case "end":
+                    orders.drain.set()
+                    orders.end.set()
+                case "reload":
+                    orders.reload()
     if not orders.drain.is_set():
         _log.warning("the supervisor is gone: draining")
         orders.drain.set()

@@ -23,7 +23,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ class EmbeddedPostgres:
         self._pid = 0
         self._home = Path()
         self._socket_dir = ""
-        self._syncing: threading.Thread | None = None
+        self._syncing: subprocess.Popen[bytes] | None = None
         self.restarts = 0
 
     @property
@@ -148,7 +147,7 @@ class EmbeddedPostgres:
         if self._users_lock is None:
             return
         if self._syncing is not None:
-            self._syncing.join()
+            self._syncing.wait()
         with self._guard():
             try:
                 fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,6 +160,15 @@ class EmbeddedPostgres:
                 self._shut_down()
             os.close(self._users_lock)
             self._users_lock = None
+
+    def let_go(self) -> None:
+        """In a fork of the process that started it: forget the server, which stays its parent's."""
+        if self._users_lock is not None:
+            os.close(self._users_lock)
+        for process in (self._child, self._syncing):
+            if process is not None:
+                process.returncode = 0  # not ours to wait for: Popen complains otherwise
+        self._users_lock = self._child = self._syncing = None
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -228,8 +236,7 @@ class EmbeddedPostgres:
         fresh.rename(data)
         if self._settings.get("fsync") != "off":
             # on a busy disk this takes seconds, and nothing is at stake yet: it goes on beside the start
-            self._syncing = threading.Thread(target=_sync, args=(data, install, account), name="initdb sync", daemon=True)
-            self._syncing.start()
+            self._syncing = _sync(data, install, account)
 
     def _launch(self, data: Path, install: Install, account: Account, deadline_s: float) -> None:
         if account.switch and data.stat().st_uid == 0:
@@ -356,10 +363,11 @@ class EmbeddedPostgres:
                 time.sleep(0.004)
 
 
-def _sync(data: Path, install: Install, account: Account) -> None:
-    """Bring what initdb wrote to the disk."""
+def _sync(data: Path, install: Install, account: Account) -> "subprocess.Popen[bytes]":
+    """A process that brings what initdb wrote to the disk."""
     command: list[str | Path] = [install.binary("initdb"), "--sync-only", "-D", data]
-    subprocess.run(command, check=False, capture_output=True, cwd="/", env=_environment(), **account.popen())
+    mute = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=mute, stdout=mute, stderr=mute, cwd="/", env=_environment(), **account.popen())
 
 
 def _environment() -> dict[str, str]:

@@ -95,16 +95,26 @@ class Gateway:
         return self.process.returncode
 
     def children(self) -> list[int]:
-        """The processes that it started and that live: workers, and the embedded database."""
-        try:
-            return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
-        except FileNotFoundError:
-            return []
+        """The processes below it that live: the nursery, its workers, and the embedded database."""
+        found, todo = list[int](), [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+                found += below
+                todo += below
+        return found
 
     def workers(self) -> list[int]:
+        return self._named("nr-worker-")
+
+    def nurseries(self) -> list[int]:
+        return self._named("nr-nursery")
+
+    def _named(self, beginning: str) -> list[int]:
         found = []
         for pid in self.children():
-            with contextlib.suppress(FileNotFoundError):
-                if b"\0worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith(beginning):
                     found.append(pid)
-        return found
+        return sorted(found)

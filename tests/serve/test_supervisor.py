@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,24 @@ from typing import Self
 
 import aiohttp
 
+import neuroroute
+from tests.bench.machine import memory_mb, process_tree
 from tests.serve.gateway import Gateway
 from tests.serve.test_serve import configured, public_folder, refused, slow_answer, stream
 from tests.support.upstream import Upstream
 
 __all__ = ["public_folder"]
+
+
+DIES_AT_ITS_SECOND_FORK = """
+import os
+forks = []
+def forked():
+    forks.append(1)
+    if len(forks) == 2:  # the supervisor's fork is the nursery, and the nursery's is a worker
+        os._exit(9)
+os.register_at_fork(after_in_child=forked)
+"""
 
 
 class Load:
@@ -85,6 +99,54 @@ async def test_a_rolling_restart_fails_no_call(tmp_path, database_url):
             assert await gateway.ended() == 0
 
 
+async def test_each_further_worker_takes_little_memory(tmp_path, database_url):
+    async with Gateway(tmp_path, "--workers", "3", DATABASE_URL=database_url) as gateway:
+        await gateway.until(lambda: gateway.out.count("serves (process") == 3, "all workers")
+        assert all(memory_mb([worker]) < 45 for worker in gateway.workers())
+        assert memory_mb(process_tree(gateway.process.pid)) < 90 + 2 * 45
+
+
+async def test_workers_of_a_dead_nursery_serve_on_and_others_are_born_elsewhere(tmp_path, database_url):
+    async with Gateway(tmp_path, "--workers", "2", DATABASE_URL=database_url) as gateway:
+        await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+        (nursery,), orphans = gateway.nurseries(), gateway.workers()
+        os.kill(nursery, signal.SIGKILL)
+        await gateway.until(lambda: not gateway.nurseries(), "the nursery's end")
+        assert await gateway.readiness() == 200
+        os.kill(orphans[0], signal.SIGKILL)
+        await gateway.until(lambda: gateway.out.count("serves (process") == 3, "the replacement")
+        assert len(gateway.nurseries()) == 1 and len(gateway.workers()) == 1
+        gateway.signal(signal.SIGTERM)
+        await gateway.ended()
+        await gateway.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "the end")
+
+
+async def test_a_rolling_restart_reads_the_code_anew(tmp_path, database_url):
+    code = tmp_path / "code"
+    shutil.copytree(Path(neuroroute.__file__).parent, code / "neuroroute", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(neuroroute.__file__).parents[1] / "migrations", code / "migrations")
+    gateway = Gateway(tmp_path, "--workers", "2", DATABASE_URL=database_url)
+    gateway.environment["PYTHONPATH"] = str(code)
+    async with gateway:
+        await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
+        package = code / "neuroroute" / "__init__.py"
+        package.write_text(package.read_text() + '__version__ = "9.9.9"\n')
+        gateway.signal(signal.SIGUSR2)
+        await gateway.until(lambda: "all workers are replaced" in gateway.out, "the roll", 60)
+        await gateway.until(lambda: len(gateway.nurseries()) == 1, "the end of the old nursery")
+        async with aiohttp.ClientSession() as session, session.get(f"{gateway.url}/health") as answer:
+            assert (await answer.json())["version"] == "9.9.9"
+        package.write_text("raise SystemExit('broken')\n")
+        before = gateway.workers()
+        gateway.signal(signal.SIGUSR2)
+        await gateway.until(lambda: "the old one stays" in gateway.out, "the refusal", 60)
+        assert gateway.workers() == before and await gateway.readiness() == 200
+        os.kill(before[0], signal.SIGKILL)
+        await gateway.until(lambda: gateway.out.count("serves (process") == 5, "a replacement of the good code")
+        gateway.signal(signal.SIGTERM)
+        assert await gateway.ended() == 0
+
+
 async def test_workers_end_with_their_supervisor(tmp_path, database_url):
     async with Gateway(tmp_path, "--workers", "2", DATABASE_URL=database_url) as gateway:
         await gateway.until(lambda: gateway.out.count("serves (process") == 2, "both workers")
@@ -109,7 +171,7 @@ async def test_ctrl_c_in_a_terminal_drains_too(tmp_path, database_url):
 
 
 async def test_workers_that_never_serve_end_the_start_with_a_clear_message(tmp_path, database_url):
-    (tmp_path / "sitecustomize.py").write_text("import os, sys\nif 'worker' in sys.argv or 'worker' in sys.orig_argv: os._exit(9)\n")
+    (tmp_path / "sitecustomize.py").write_text(DIES_AT_ITS_SECOND_FORK)
     gateway = Gateway(tmp_path, "--workers", "2", ready=False, DATABASE_URL=database_url)
     gateway.environment["PYTHONPATH"] = f"{tmp_path}:{gateway.environment['PYTHONPATH']}"
     assert "ended with status 9 3 times without ever serving" in await refused(gateway)
