@@ -1,7 +1,8 @@
 """
 The weights as they lie in the package and in memory.
 
-In the file: a JSON header (scales, biases, calibration), then the feature names and one signed byte per feature and head, both deflated.
+In the file: a JSON header (scales, biases, calibration), then the feature names and one signed byte per feature and head, both deflated. The
+features stand in the order of their kinds, and the header says how many there are of each: reading it is part of every start.
 
 In memory: per kind of feature a dict from what `features.Seen` has of it to ONE integer that holds all heads of the feature side by side, 16
 bits each, the heads of the form's facts behind those of the text. The sum over a prompt's features is then one sum of integers: seventeen
@@ -14,15 +15,16 @@ An integer of lanes is the sum of lane * 2 ** (16 * place), negative lanes and a
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Any, Final
 
+from neuroroute.classifier import features
 from neuroroute.classifier.features import FACTS, KINDS, Seen, place_of
 from neuroroute.core.jsonbytes import dumps, loads
 
-MAGIC: Final = b"NRT1"
+MAGIC: Final = b"NRT2"
 LANE_BITS: Final = 16
 MOST_AT_ONCE: Final = 256
 """So many rows of -128..127 fit a lane."""
@@ -75,8 +77,12 @@ def _in_lanes(values: Sequence[int]) -> int:
 
 def pack(names: Sequence[str], cells: bytes, header: dict[str, Any]) -> bytes:
     """The file's bytes. `cells`: one signed byte per name and head, row by row."""
-    heads, words, body = dumps(header), zlib.compress("\n".join(names).encode(), 9), zlib.compress(cells, 9)
-    return b"".join([MAGIC, _LENGTHS.pack(len(heads), len(words), len(body)), heads, words, body])
+    kinds, heads = [place_of(name)[0] for name in names], len(header["heads"])
+    order = sorted(range(len(names)), key=kinds.__getitem__)
+    head = dumps({**header, "kinds": [kinds.count(kind) for kind in range(len(KINDS))]})
+    words = zlib.compress("\n".join(names[at] for at in order).encode(), 9)
+    body = zlib.compress(b"".join(cells[at * heads : (at + 1) * heads] for at in order), 9)
+    return b"".join([MAGIC, _LENGTHS.pack(len(head), len(words), len(body)), head, words, body])
 
 
 def unpack(blob: bytes) -> Table:
@@ -97,14 +103,28 @@ def unpack(blob: bytes) -> Table:
         raise ValueError("the table of classifier weights is cut short")
     wide = bytearray(2 * len(cells))
     wide[::2] = cells.translate(bytes(byte ^ 0x80 for byte in range(256)))
-    size, offset, beyond = 2 * heads, _in_lanes([0x80] * heads), LANE_BITS * heads
-    rows: tuple[dict[Any, int], ...] = tuple({} for _ in KINDS)
-    for name, start in zip(names, range(0, len(wide), size), strict=True):
-        kind, what = place_of(name)
-        row = int.from_bytes(wide[start : start + size], "little") - offset
-        rows[kind][_shared(what)] = row << beyond if kind == FACTS else row
-    return Table(rows, heads, header)
+    offset, beyond = _in_lanes([0x80] * heads), LANE_BITS * heads
+    packed = [int.from_bytes(row, "little") - offset for (row,) in struct.iter_unpack(f"{2 * heads}s", wide)]
+    rows: list[dict[Any, int]] = []
+    start = 0
+    for kind, count in enumerate(header["kinds"]):
+        rows.append(dict(zip(_keys(kind, names[start : start + count]), packed[start : start + count], strict=True)))
+        start += count
+    rows[FACTS] = {name: row << beyond for name, row in rows[FACTS].items()}
+    return Table(tuple(rows), heads, header)
 
 
-def _shared(what: str | tuple[str, str]) -> str | tuple[str, str]:
-    return intern(what) if isinstance(what, str) else (intern(what[0]), intern(what[1]))
+def _keys(kind: int, names: Sequence[str]) -> Iterator[str | tuple[str, str]]:
+    """What stands in that set of a `Seen`; as `place_of`, which is dearer where the kind is known."""
+    match kind:
+        case features.WORDS | features.FACTS:
+            return map(intern, names)
+        case features.STEMS | features.LAST:
+            return (intern(name[:-1]) for name in names)
+        case features.FIRST:
+            return (intern(name[1:]) for name in names)
+        case features.LEAD:
+            return (intern(name[2:]) for name in names)
+    skipped = int(kind == features.OPENING)
+    pairs = (name[skipped:].partition(" ") if " " in name else name.partition("+") for name in names)
+    return ((intern(a), intern(b)) for a, _, b in pairs)
