@@ -228,7 +228,7 @@ class dispatch:
         call.tried.append(Tried(target, "ok", now_s - began_s, began_s, span_id))
         if isinstance(answer, Reply):
             attempt.succeeded(now_s, call.usage.completion_tokens, whole=True)
-            throttle.answered(now_s)
+            throttle.answered((now_s - began_s) * 1000.0, call.usage.completion_tokens, now_s)
         else:
             attempt.first_byte(now_s)
             throttle.began((now_s - began_s) * 1000.0, now_s)

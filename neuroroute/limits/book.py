@@ -89,7 +89,7 @@ class LeaseBook:
         used, recovering = counter.used + keep, now_ms < self._recover_ms
         room = limit - used
         if recovering:
-            room = min(room, limit // 4 - counter.risked)
+            room = min(room, max(limit // 4, 1) - counter.risked)
         extra, pause = max(min(want, room // (2 * len(self._holders))), 0), 0
         if need > 0:
             if room >= need:

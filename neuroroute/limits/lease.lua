@@ -90,7 +90,7 @@ for k = 3, #KEYS do
   end
   used = used + keep
   local room = limit - used
-  if now < recover then room = math.min(room, math.floor(limit / 4) - risked) end
+  if now < recover then room = math.min(room, math.max(math.floor(limit / 4), 1) - risked) end
   local extra, pause = math.max(math.min(want, math.floor(room / (2 * holders))), 0), 0
   if need > 0 then
     if room >= need then

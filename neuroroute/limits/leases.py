@@ -3,7 +3,7 @@ The contact with the store that several processes share: fetches leases for all 
 
 Calls that wait share one round trip. A beat tells what was spent and gives back what is not used, so that no unit lies idle for long.
 When the store has lost its data (a flush, a restart) the processes tell it what they let in, and until all had time to do so it grants
-a quarter of each limit at most.
+a quarter of each limit at most, and one unit of the smallest.
 """
 
 import asyncio
