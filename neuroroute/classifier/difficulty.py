@@ -1,10 +1,11 @@
 """
 How likely a prompt needs the strong model, by the kind of prompt it is.
 
-Three kinds: an `exam` question with choices, a word `problem` of mathematics told in plain numbers, and everything else (`open`). What makes
-one hard differs: for an exam its subject, wording, length and the number of choices, for a problem the length of the chain of facts, for an
-open request above all what is asked for, then how much there is to read. Each kind has its own small logistic over the heads of the table,
-the label posterior, the length and, for problems, a few counts.
+Four kinds: an `exam` question with a few choices, a `wide` one with so many that it was set for models that reason first, a word `problem` of
+mathematics told in plain numbers, and everything else (`open`). What makes one hard differs: for an exam its subject, wording and the length
+of what is told, for a wide one the number of choices and whether there is something to compute, for a problem the length of the chain of
+facts, for an open request above all what is asked for, then how much there is to read. Each kind has its own small logistic over the heads of
+the table, the label posterior, the length and, for problems, a few counts.
 """
 
 import re
@@ -17,14 +18,16 @@ from typing import Any, Final
 from neuroroute.classifier.labels import LABELS
 
 EXAM: Final = "exam"
+WIDE: Final = "wide"
 PROBLEM: Final = "problem"
 OPEN: Final = "open"
-KINDS: Final = (EXAM, PROBLEM, OPEN)
+KINDS: Final = (EXAM, WIDE, PROBLEM, OPEN)
 
 LEAST_CHOICES: Final = 2
 LEAST_NUMBERS: Final = 2
 USUAL_CHOICES: Final = 4
-"""Fewer count as so many: a riddle with two names to choose from is not easy for that."""
+MOST_CHOICES: Final = 5
+"""Of an exam; more are wide. Not four: a fifth may be the letter of an enzyme."""
 LEAST_MATH: Final = 0.5
 """P(math) below which a question with numbers in it is no word problem."""
 _LETTERS: Final = "ABCDEFGHIJ"
@@ -32,8 +35,8 @@ _MATH: Final = LABELS.index("math")
 
 _CHOICE: Final = re.compile(r"(?:^|\n|\s)\(?([A-J])[).:]\s?\S")
 _NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
-_TYPESET: Final = re.compile(r"\\[a-zA-Z]|\$[^$\d\s]")
-"""Formulae as they are typeset: mathematics by name, not told in a story."""
+_TYPESET: Final = re.compile(r"\\(?!boxed\b)[a-zA-Z]|\$[^$\d\s]")
+"""Formulae as they are typeset: mathematics by name, not told in a story. A box is where the answer is to stand, not a formula of the question."""
 _STOP: Final = re.compile(r"[.!?](?:\s|$)")
 _FRACTION: Final = re.compile(r"\d\.\d|\d/\d")
 _MULTIPLE: Final = ("twice", "half", "third", "quarter", "double", "triple", "times")
@@ -62,8 +65,16 @@ def is_problem(text: str) -> bool:
 
 
 def kind_of(text: str) -> str:
-    """EXAM, PROBLEM or OPEN, by the form of the window of a prompt."""
-    return EXAM if choices_of(text) is not None else PROBLEM if is_problem(text) else OPEN
+    """One of KINDS, by the form of the window of a prompt."""
+    choices = choices_of(text)
+    if choices is not None:
+        return WIDE if choices > MOST_CHOICES else EXAM
+    return PROBLEM if is_problem(text) else OPEN
+
+
+def length_of(kind: str, text: str, chars: int) -> int:
+    """The length that counts: of an exam question its longest line, which is what is told, of all else the whole prompt."""
+    return max(map(len, text.split("\n"))) if kind is EXAM else chars
 
 
 def measures(text: str) -> tuple[float, ...]:
@@ -92,7 +103,7 @@ def measures(text: str) -> tuple[float, ...]:
 class Scale:
     """
     One kind's logistic: bias, a weight per head of the table behind the labels, per label, per measure (mean and spread removed), for the
-    logarithm of the prompt's length in characters and for that of the number of choices over the usual one.
+    logarithm of the length in characters and for that of the number of choices over the usual one.
     """
 
     bias: float
@@ -118,9 +129,9 @@ class Scale:
         )
 
     def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int, choices: int = 0) -> float:
-        """`text`: the window of the prompt; `chars`: the length of the whole prompt; `choices`: how many answers it offers."""
+        """`text`: the window of the prompt; `chars`: its length, see `length_of`; `choices`: how many answers it offers."""
         total = self.bias + self.length * log(max(1, chars)) + sum(map(mul, self.heads, heads)) + sum(map(mul, self.labels, posterior))
-        if choices > USUAL_CHOICES + 1:  # a fifth may be the letter of an enzyme
+        if choices > MOST_CHOICES:
             total += self.choices * log(choices / USUAL_CHOICES)
         if self.measures:
             for weight, value, mean, spread in zip(self.measures, measures(text), self.means, self.spreads, strict=True):
@@ -139,9 +150,10 @@ class Difficulty:
         return cls({kind: Scale.of(header[kind]) for kind in KINDS})
 
     def probability(self, heads: Sequence[float], posterior: Sequence[float], text: str, chars: int) -> float:
-        """P(a weak model's answer fails where a strong one's would do); the arguments are those of `Scale.probability`."""
+        """P(a weak model's answer fails where a strong one's would do). `text`: the window of the prompt; `chars`: the length of the whole prompt."""
         choices = choices_of(text)
         if choices is not None:
-            return self.scales[EXAM].probability(heads, posterior, text, chars, choices)
+            kind = WIDE if choices > MOST_CHOICES else EXAM
+            return self.scales[kind].probability(heads, posterior, text, length_of(kind, text, chars), choices)
         kind = PROBLEM if posterior[_MATH] >= LEAST_MATH and is_problem(text) else OPEN
         return self.scales[kind].probability(heads, posterior, text, chars)

@@ -14,7 +14,6 @@ from typing import Any
 from neuroroute.classifier import card, data, train
 from neuroroute.classifier.chart import picture
 from neuroroute.classifier.model import Classifier
-from neuroroute.classifier.table import pack
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -32,9 +31,7 @@ def measured_anew(folder: Path) -> dict[str, Any]:
     """The card of a run on the same data. Raises: DataMissing."""
     found = train.load_examples(folder)
     made = train.learn(found)
-    cells, text_scale, fact_scale = train.quantise(made.table, made.names)
-    blob = pack(made.names, cells, {**made.header, "scale": text_scale.tolist(), "surface_scale": fact_scale.tolist()})
-    return card.card_of(made, found, blob, folder)
+    return card.card_of(made, found, train.packed(made), folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from neuroroute.classifier import fit
 from neuroroute.classifier.augment import KINDS as MESSES
 from neuroroute.classifier.data import Example
-from neuroroute.classifier.difficulty import Difficulty, Scale
+from neuroroute.classifier.difficulty import EXAM, Difficulty, Scale, length_of
 from neuroroute.classifier.features import window
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.many import report, stream_of
@@ -33,6 +33,13 @@ SECOND_PAIRS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     ),
 }
 """(weak, strong) of a maker or of the usual use, chosen before they were measured."""
+STREAM_PAIRS: Final = (
+    (("llama-3.1-8b-instruct", "Meta-Llama-3_1-8B-Instruct"), ("llama-3.1-nemotron-51b-instruct", "Meta-Llama-3_1-70B-Instruct")),
+    (("mistral-7b-instruct-v0.3", "Mistral-7B-Instruct-v0.2"), ("llama-3.3-nemotron-super-49b-v1", "Meta-Llama-3_1-70B-Instruct")),
+    (("gemma-2-9b-it", "gemma-7b"), ("llama-3.1-nemotron-51b-instruct", "Meta-Llama-3-70B")),
+)
+"""(weak, strong), each by its name on LLMRouter and on MMLU-Pro: the same model, or the nearest that answered there."""
+TASK_SHARE: Final = 150
 MIXED_SETS: Final = ("routellm_mmlu", "routellm_gsm8k", "llmrouter/arc_challenge", "llmrouter/mbpp")
 MIXED_SHARE: Final = 500
 MANY_SETS: Final = ("mmlu_pro", "llmrouter")
@@ -128,7 +135,10 @@ def subject_figures(part: Sheet, draws: Sequence[tuple[fit.Places, fit.Floats]],
     for places, scores in draws:
         drawn = [part.examples[int(at)] for at in places]
         score = np.array(
-            [scale.probability(row.tolist(), even, window(e.prompt), len(e.prompt)) for row, e in zip(scores, drawn, strict=True)]
+            [
+                scale.probability(row.tolist(), even, (text := window(e.prompt)), length_of(EXAM, text, len(e.prompt)))
+                for row, e in zip(scores, drawn, strict=True)
+            ]
         )
         weak = 1.0 - np.array([e.failed for e in drawn], dtype=float)
         strong = weak + np.array([e.gained for e in drawn], dtype=float)
@@ -156,21 +166,62 @@ def subject_figures(part: Sheet, draws: Sequence[tuple[fit.Places, fit.Floats]],
 
 
 def second_pairs(part: Sheet, difficulty: fit.Floats) -> dict[str, Any]:
-    """APGR for other pairs of models than the one that exam difficulty was fitted on, on sets of many models."""
+    """
+    APGR for other pairs of models than the one that exam difficulty was fitted on, on sets of many models; their mean.
+
+    `mean_of_known_tasks`: what an order would get that knew each task's own gain, as the mean over the set's pairs: about the most that one
+    score for all pairs can reach without telling questions of a task apart.
+    """
     found: dict[str, Any] = {}
+    samples, known = [], []
     for name, pairs in SECOND_PAIRS.items():
-        for first, second in pairs:
-            asked = [
-                at
-                for at, example in enumerate(part.examples)
-                if example.source == name and not np.isnan(difficulty[at]) and None not in _answers(example, first, second)
-            ]
-            s = difficulty[asked]
-            w, g = np.array([_answers(part.examples[at], first, second) for at in asked], dtype=float).T
-            low, high = interval(lambda rows, s=s, w=w, g=g: apgr(s[rows], w[rows], g[rows]), len(s))  # type: ignore[misc]
+        rows = np.flatnonzero([example.source == name for example in part.examples] & ~np.isnan(difficulty))
+        answers = [np.array([_answers(part.examples[at], *pair) for at in rows], dtype=float).T for pair in pairs]
+        gains = np.nanmean([strong - weak for weak, strong in answers], axis=0)
+        groups = np.array([part.examples[at].group for at in rows])
+        levels = np.array([gains[groups == group].mean() for group in groups])
+        for (first, second), (weak, strong) in zip(pairs, answers, strict=True):
+            asked = ~np.isnan(weak + strong)
+            s, w, g = difficulty[rows][asked], weak[asked], strong[asked]
+            dice = np.random.default_rng(7)
+            sample = [apgr(s[lot], w[lot], g[lot]) for lot in (dice.integers(0, len(s), len(s)) for _ in range(300))]
+            samples.append(sample)
+            known.append(apgr(levels[asked], w, g))
+            low, high = np.quantile(sample, (0.025, 0.975))
             found[f"{name}: {first} < {second}"] = {"prompts": len(s), "apgr": apgr(s, w, g), "apgr_95": (low, high)}
     found["mean"] = float(np.mean([entry["apgr"] for entry in found.values()]))
+    found["mean_95"] = tuple(np.quantile(np.mean(samples, axis=0), (0.025, 0.975)))
+    found["mean_of_known_tasks"] = float(np.mean(known))
     return found
+
+
+def stream_of_tasks(part: Sheet, difficulty: fit.Floats) -> dict[str, Any]:
+    """
+    A stand-in for a stream of many tasks: TASK_SHARE prompts each of the fields of MMLU-Pro and the tasks of LLMRouter in one order, for pairs
+    of models that answered both sets or have a near relative there; the mean and the spread over samples.
+    """
+    keys = np.array([example.fold_key if example.source in SECOND_PAIRS else "" for example in part.examples])
+    pools = [np.flatnonzero((keys == key) & ~np.isnan(difficulty)) for key in sorted(set(keys) - {""})]
+    found: dict[str, Any] = {"tasks": len(pools), "prompts_of_each": TASK_SHARE}
+    everything = []
+    for weak, strong in STREAM_PAIRS:
+        dice = np.random.default_rng(7)
+        sample = []
+        for _ in range(200):
+            rows = np.concatenate([dice.choice(pool, TASK_SHARE, replace=True) for pool in pools])
+            answered = np.array([(_any_of(part.examples[at], weak), _any_of(part.examples[at], strong)) for at in rows], dtype=float)
+            asked = ~np.isnan(answered.sum(axis=1))
+            sample.append(apgr(difficulty[rows][asked], *answered[asked].T))
+        everything.append(sample)
+        low, high = np.quantile(sample, (0.025, 0.975))
+        found[f"{' or '.join(weak)} < {' or '.join(strong)}"] = {"apgr": float(np.mean(sample)), "apgr_95": (low, high)}
+    found["mean"] = float(np.mean(everything))
+    found["mean_95"] = tuple(np.quantile(np.mean(everything, axis=0), (0.025, 0.975)))
+    return found
+
+
+def _any_of(example: Example, models: Sequence[str]) -> float | None:
+    return next((value for model in models if (value := (example.quality or {}).get(model)) is not None), None)
 
 
 def _answers(example: Example, first: str, second: str) -> tuple[float | None, float | None]:

@@ -41,7 +41,7 @@ def calls_for(score: Floats, weak: Floats, strong: Floats, target: float) -> flo
 def macro_f1(truth: Sequence[str], said: Sequence[str]) -> float:
     """Over the labels that occur in `truth`."""
     total = 0.0
-    present = set(truth)
+    present = sorted(set(truth))
     for label in present:
         hits = sum(a == label == b for a, b in zip(truth, said, strict=True))
         wrong = sum((a == label) != (b == label) for a, b in zip(truth, said, strict=True))

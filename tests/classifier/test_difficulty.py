@@ -2,7 +2,19 @@
 
 import pytest
 
-from neuroroute.classifier.difficulty import EXAM, KINDS, MEASURES, OPEN, PROBLEM, Difficulty, Scale, choices_of, kind_of, measures
+from neuroroute.classifier.difficulty import (
+    EXAM,
+    KINDS,
+    MEASURES,
+    OPEN,
+    PROBLEM,
+    WIDE,
+    Difficulty,
+    Scale,
+    choices_of,
+    kind_of,
+    measures,
+)
 from neuroroute.classifier.labels import LABELS
 
 
@@ -11,6 +23,9 @@ from neuroroute.classifier.labels import LABELS
     [
         ("Which is a metal?\nA. sulphur\nB. copper\nC. neon\nD. chlorine\nAnswer:", EXAM),
         ("Pick one: (A) red (B) blue", EXAM),
+        ("Which?\nA. 1\nB. 2\nC. 3\nD. 4\nE. 5", EXAM),
+        ("Which?\nA. 1\nB. 2\nC. 3\nD. 4\nE. 5\nF. 6", WIDE),
+        (r"Tom has 3 apples and buys 4 more. How many has he? Put the answer in \boxed{}.", PROBLEM),
         ("Tom has 3 apples and buys 4 more. How many apples does he have?", PROBLEM),
         ("Is Python 3.12 faster than 3.11?\n```\nx = 1\n```", OPEN),
         ("Write a poem about the number 7", OPEN),
@@ -53,13 +68,25 @@ def test_more_choices_make_a_question_harder_and_fewer_do_not_make_it_easier() -
     read = Difficulty.of({kind: _flat(0.0, choices=1.0) for kind in KINDS})
     ten = "Which one?\n" + "\n".join(f"{letter}. {number}" for letter, number in zip("ABCDEFGHIJ", range(10), strict=True))
     four, two = ten[: ten.index("\nE.")], ten[: ten.index("\nC.")]
-    assert [(kind_of(text), choices_of(text)) for text in (ten, four, two)] == [(EXAM, 10), (EXAM, 4), (EXAM, 2)]
+    assert [(kind_of(text), choices_of(text)) for text in (ten, four, two)] == [(WIDE, 10), (EXAM, 4), (EXAM, 2)]
     hard, usual, pair = (read.probability([], [], text, len(text)) for text in (ten, four, two))
     assert hard > usual == pair == pytest.approx(0.5)
 
 
+def test_of_an_exam_question_what_is_told_counts_and_not_its_choices() -> None:
+    read = Difficulty.of({kind: {**_flat(0.0), "length": 0.5} for kind in KINDS})
+    brief, told = "Which is it?", "A man of forty comes with a cough, a fever and a rash. Which is it?"
+    few, many = "\nA. flu\nB. measles", "\nA. influenza, of which there are many\nB. measles"
+
+    def asked(text: str) -> float:
+        return read.probability([], [], text, len(text))
+
+    assert asked(told + few) > asked(brief + few)
+    assert asked(told + few) == asked(told + many)
+
+
 def test_numbers_in_a_question_make_a_word_problem_of_mathematics_alone() -> None:
-    read = Difficulty.of({EXAM: _flat(0.0), PROBLEM: _flat(2.0), OPEN: _flat(-2.0)})
+    read = Difficulty.of({EXAM: _flat(0.0), WIDE: _flat(0.0), PROBLEM: _flat(2.0), OPEN: _flat(-2.0)})
     asked = "Ann has 3 cats and 4 dogs. How many animals are there?"
     sure = [1.0 if label == "math" else 0.0 for label in LABELS]
     other = [1.0 if label == "factual_qa" else 0.0 for label in LABELS]
