@@ -81,7 +81,7 @@ NO_STEERING = Steering()
 PAID_ELSEWHERE: Final = frozenset({"hit", "joined"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Conversation:
     """
     What a request says, whatever its dialect.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from neuroroute.chain.call import Call, Conversation
-from neuroroute.core.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, estimate
+from neuroroute.core.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, estimate, estimate_again
 from neuroroute.core.types import ClientRequest, Dialect
 
 _PART_NEEDS: Final = {
@@ -25,6 +25,8 @@ _PART_NEEDS: Final = {
 _EFFORTS: Final = frozenset({"medium", "high", "xhigh", "max"})
 """Reasoning efforts that only a reasoning model can honour; others are hints."""
 
+_STANDING: Final = ("system", "developer")
+"""Roles whose texts many calls share."""
 _OPENING_CHARS: Final = 2000
 
 
@@ -43,7 +45,7 @@ def read(client: ClientRequest) -> Conversation:
     last_user, opening, role, tokens, turns = "", "", "", 0, 0
     for role, content in _messages(client.dialect, body):
         text, images = _content(content, needs)
-        tokens += estimate(text) + MESSAGE_TOKENS + images * IMAGE_TOKENS
+        tokens += (estimate_again if role in _STANDING else estimate)(text) + MESSAGE_TOKENS + images * IMAGE_TOKENS
         if turns == 0:
             opening += text[:_OPENING_CHARS]
         if role == "user" and text:
@@ -76,9 +78,10 @@ def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, 
             yield "system", body["system"]
         for message in _objects(body.get("messages")):
             yield message.get("role", ""), message.get("content")
-            for call in _objects(message.get("tool_calls")):
-                function = call.get("function")
-                yield "assistant", function.get("arguments") if isinstance(function, dict) else None
+            if calls := message.get("tool_calls"):
+                for call in _objects(calls):
+                    function = call.get("function")
+                    yield "assistant", function.get("arguments") if isinstance(function, dict) else None
     elif dialect is Dialect.RESPONSES:
         yield "system", body.get("instructions")
         given = body.get("input")

@@ -20,9 +20,10 @@ from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.config import LearningConfig
 from neuroroute.core.errors import ClientGone, NeuroRouteError
-from neuroroute.core.types import Dialect
+from neuroroute.core.types import Dialect, Target
 from neuroroute.routing import trail
 from neuroroute.routing.catalog import Catalog, is_auto
+from neuroroute.routing.decision import Decision
 from neuroroute.routing.evidence import NOTHING, Complaints, Signal, conforms, opinion, refuses
 from neuroroute.routing.forecast import MEAN_DIFFICULTY, UNSURE
 from neuroroute.routing.judge import shortened
@@ -101,7 +102,7 @@ class Learning:
             return None
         if (call.error is not None and not (left and call.committed)) or not self.config().enabled:
             return None
-        quality = router.expected(target, seen, catalog)
+        quality = _expected(call.decision, target) or router.expected(target, seen, catalog)
         if quality is None:
             return None
         cell = cell_of(target.name, seen, self._means)
@@ -228,6 +229,14 @@ def opinions(row: UsageRecord, said: FeedbackRow, catalog: Catalog, means: Mappi
     if preferred is not None and preferred.key != found[0][0].model:
         found.append((Cell(preferred.key, label, tercile), _PREFERRED))
     return found
+
+
+def _expected(decision: Decision | None, target: Target) -> float | None:
+    """The quality that the decision expected of a model; None where it weighed none."""
+    for candidate in decision.candidates if decision is not None else ():
+        if candidate.entry.target is target:
+            return candidate.quality
+    return None
 
 
 def _signal(call: Call) -> Signal | None:

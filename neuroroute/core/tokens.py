@@ -15,6 +15,7 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,7 @@ MESSAGE_TOKENS: Final = 4
 AUDIO_TOKENS_PER_S: Final = 10
 """Source: OpenAI, guide "Audio", 2026-11: input audio is 1 token per 100 ms."""
 
+_REMEMBERED_CHARS: Final = 4096
 _SAMPLE_FROM_CHARS: Final = 16_384
 _SLICES: Final = 16
 _SLICE_CHARS: Final = 1024
@@ -82,6 +84,7 @@ _OTHER_WEIGHTS: Final = (
     (b"l", 1.253), (b"g", 0.384), (b"c", 0.37), (b"r", 0.395), (b"i", 0.407), (b"t", 0.407), (b"u", 1.229),
     (b"k", 0.585), (b"h", 0.75), (b"o", 0.749), (b"f", 0.5), (b"e", 3.0),
 )  # fmt: skip
+_WEIGHTS: Final = (*_ASCII_WEIGHTS, *_OTHER_WEIGHTS)
 
 
 def estimate(text: str) -> int:
@@ -94,15 +97,20 @@ def estimate(text: str) -> int:
     return max(round(_weigh(text)), 1) if length else 0
 
 
+_remembered: Final = lru_cache(maxsize=512)(estimate)
+
+
+def estimate_again(text: str) -> int:
+    """`estimate` of what is said again and again, such as a system prompt."""
+    return _remembered(text) if len(text) <= _REMEMBERED_CHARS else estimate(text)
+
+
 def _weigh(text: str) -> float:
-    classes = text.encode("utf-8", "replace").translate(_TABLE, _REST)
-    total = 0.0
-    for pattern, weight in _ASCII_WEIGHTS:
-        total += weight * classes.count(pattern)
-    if not text.isascii():
-        for pattern, weight in _OTHER_WEIGHTS:
-            total += weight * classes.count(pattern)
-    return total
+    if text.isascii():
+        count = text.encode().translate(_TABLE).count
+        return sum([weight * count(pattern) for pattern, weight in _ASCII_WEIGHTS])
+    count = text.encode("utf-8", "replace").translate(_TABLE, _REST).count
+    return sum([weight * count(pattern) for pattern, weight in _WEIGHTS])
 
 
 class _Ratios:

@@ -95,8 +95,8 @@ def utilities_of(
     """`rank` by columns, without an object per offer: (the utility of each, the least quality that is admitted)."""
     if not qualities:
         return [], aim.quality_floor
-    best = max(range(len(qualities)), key=qualities.__getitem__)
-    most = qualities[best]
+    most = max(qualities)
+    best = qualities.index(most)
     least = aim.quality_floor
     if aim.quality_slack is not None:
         least = max(least, most * (1.0 - aim.quality_slack))

@@ -305,6 +305,7 @@ def _card(target: Target) -> Card:
     cached = None if price is None else price.input_nanousd if price.cached_input_nanousd is None else price.cached_input_nanousd
     return Card(
         target.name,
+        model.kind,
         odds_against(model.quality),
         model.abilities,
         model.context_window_tokens or math.inf,

@@ -39,6 +39,7 @@ class Card(NamedTuple):
     """What a decision reads of a model, as one tuple that a loop unpacks at once. Rates are nano-dollars per token."""
 
     key: str  # Target.name
+    kind: str
     against: tuple[float, ...]
     abilities: frozenset[str]
     window_tokens: float

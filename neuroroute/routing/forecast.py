@@ -52,32 +52,21 @@ def odds_of(quality: float) -> float:
     return (1.0 - inside) / inside
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A classification, folded into what `success` needs: (place of a label, its share, exp(its shift)) of the labels that matter."""
-
-    shares: tuple[tuple[int, float, float], ...]
-
-
-def prompt_of(seen: Classification, mean_difficulty: Mapping[str, float] | None = None) -> Prompt:
+def shares_of(seen: Classification, mean_difficulty: Mapping[str, float]) -> list[tuple[int, float, float]]:
     """
-    Fold once per call; then each model costs no exponential.
+    A classification, folded into what the success of a model needs: (place of a label, its share, exp(its shift)) of the labels that matter.
+    Once per call; then each model costs no exponential.
 
     mean_difficulty: per label, where the classifier knows it.
     """
-    means = mean_difficulty or {}
+    difficulty, mean_of = seen.difficulty, mean_difficulty.get
     if seen.abstained:
-        return Prompt(((_ALL, 1.0, math.exp(STEEPNESS * max(seen.difficulty - MEAN_DIFFICULTY, DOUBT))),))
+        return [(_ALL, 1.0, math.exp(STEEPNESS * max(difficulty - MEAN_DIFFICULTY, DOUBT)))]
     kept = [(place, share) for place, share in enumerate(seen.posterior) if share >= _LEAST_SHARE]
     if not kept:
         kept = [(LABELS.index(seen.label) if seen.label in LABELS else _ALL, 1.0)]
-    total = sum(share for _, share in kept)
-    return Prompt(
-        tuple(
-            (place, share / total, math.exp(STEEPNESS * (seen.difficulty - means.get(_NAMES[place], MEAN_DIFFICULTY))))
-            for place, share in kept
-        )
-    )
+    total = sum([share for _, share in kept])
+    return [(place, share / total, math.exp(STEEPNESS * (difficulty - mean_of(_NAMES[place], MEAN_DIFFICULTY)))) for place, share in kept]
 
 
 def prior_speed(model: Model) -> tuple[float, float]:
@@ -98,20 +87,20 @@ class Lengths:
     Live averages of what models write, O(1) per answer.
 
     One average per label, and one ratio per model of its answers to the average; both start from the table and move by at most a
-    hundredth per answer once they have seen fifty.
+    hundredth per answer once they have seen fifty. by_target: (the ratio, how many answers it was seen in) of those that wrote something here.
     """
 
     _by_label: dict[str, tuple[float, int]] = field(default_factory=dict)
-    _by_target: dict[str, tuple[float, int]] = field(default_factory=dict)
+    by_target: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def observe(self, label: str, target: str, output_tokens: int) -> None:
         """An answer that ended by itself (not cut, not at its limit)."""
         if output_tokens <= 0:
             return
         usual = self.of_label(label)
-        ratio, seen = self._by_target.get(target, (1.0, 0))
+        ratio, seen = self.by_target.get(target, (1.0, 0))
         step = 1.0 / min(seen + 4, 100)
-        self._by_target[target] = (ratio + step * (min(output_tokens / usual, 20.0) - ratio), seen + 1)
+        self.by_target[target] = (ratio + step * (min(output_tokens / usual, 20.0) - ratio), seen + 1)
         average, seen = self._by_label.get(label, (usual, 0))
         step = 1.0 / min(seen + 50, 100)
         self._by_label[label] = (average + step * (min(output_tokens, 20.0 * average) - average), seen + 1)
@@ -122,5 +111,5 @@ class Lengths:
 
     def ratio(self, target: str, prior: float = 1.0) -> float:
         """How much more than the average a model writes; `prior` until it wrote something here."""
-        known = self._by_target.get(target)
+        known = self.by_target.get(target)
         return prior if known is None else known[0]

@@ -129,6 +129,7 @@ class _Breaker:
     failures: int
     open_s: float
     avoid: list[float]
+    shut: set[str]
     latency: Latency = field(default_factory=Latency)
     state: State = State.CLOSED
     epoch: int = 0  # results of attempts that began in an earlier epoch say nothing about this one
@@ -182,6 +183,7 @@ class _Breaker:
         if self.state is State.HALF_OPEN or self.consecutive >= self.failures or often:
             self.opened += 1
             self.state = State.OPEN
+            self.shut.add(self.name)
             self.epoch += 1
             self.probe = None
             self.retry_at_s = now_s + min(self.open_s * 2.0 ** min(self.opened - 1, 30), MAX_OPEN_S)
@@ -192,6 +194,7 @@ class _Breaker:
         self.avoid_until_s = 0.0
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
+            self.shut.discard(self.name)
             self.epoch += 1
             self.probe = None
             self.opened = 0
@@ -275,25 +278,20 @@ class Health:
     """
     All targets of one worker, by `Target.name`.
 
-    failures: faults that open a breaker. open_s: the first pause of an open one.
+    failures: faults that open a breaker. open_s: the first pause of an open one. shut: the targets whose breaker is not closed; latencies: of
+    all that were tried: what a decision looks at for every model.
     """
 
     def __init__(self, failures: int = 5, open_s: float = 10.0) -> None:
         self._failures, self._open_s = max(failures, 1), open_s
         self._breakers: dict[str, _Breaker] = {}
         self._avoid = [0.0]  # the latest end of any pause, shared with the breakers
+        self.shut: set[str] = set()  # they write it
+        self.latencies: dict[str, Latency] = {}
 
     def refused_s(self, target: str, now_s: float) -> float:
         """Seconds until the target may be tried; 0 = now. A look, nothing is reserved."""
-        breaker = self._breakers.get(target)
-        return 0.0 if breaker is None or breaker.state is State.CLOSED else breaker.refused_s(now_s)
-
-    def glance(self, target: str, now_s: float) -> tuple[float, Latency | None]:
-        """(`refused_s`, `latency`) in one look."""
-        breaker = self._breakers.get(target)
-        if breaker is None:
-            return 0.0, None
-        return (0.0 if breaker.state is State.CLOSED else breaker.refused_s(now_s)), breaker.latency
+        return self._breakers[target].refused_s(now_s) if target in self.shut else 0.0
 
     def avoids(self, now_s: float) -> bool:
         """Whether any target at all is avoided at present."""
@@ -335,7 +333,8 @@ class Health:
         """
         breaker = self._breakers.get(target)
         if breaker is None:
-            breaker = self._breakers[target] = _Breaker(target, self._failures, self._open_s, self._avoid, faded_at_s=now_s)
+            breaker = self._breakers[target] = _Breaker(target, self._failures, self._open_s, self._avoid, self.shut, faded_at_s=now_s)
+            self.latencies[target] = breaker.latency
         if breaker.state is State.CLOSED:
             return Attempt(breaker, breaker.epoch, now_s)
         wait_s = breaker.refused_s(now_s)
@@ -348,7 +347,8 @@ class Health:
     def keep(self, targets: frozenset[str]) -> None:
         """Forget targets that the catalogue no longer has."""
         for name in [name for name in self._breakers if name not in targets]:
-            del self._breakers[name]
+            del self._breakers[name], self.latencies[name]
+            self.shut.discard(name)
 
     def snapshot(self, now_s: float) -> tuple[TargetHealth, ...]:
         """Every target that was tried, by name."""
@@ -356,7 +356,7 @@ class Health:
 
     def look(self, target: str, now_s: float) -> TargetHealth:
         """One target; one that was never tried is closed and unmeasured."""
-        breaker = self._breakers.get(target) or _Breaker(target, self._failures, self._open_s, self._avoid)
+        breaker = self._breakers.get(target) or _Breaker(target, self._failures, self._open_s, self._avoid, self.shut)
         live = breaker.latency
         return TargetHealth(
             target,

@@ -18,7 +18,7 @@ from neuroroute.core.types import Classification, Dialect, Target
 from neuroroute.routing.catalog import AUTO, Catalog, Policy, is_auto
 from neuroroute.routing.decision import Candidate, Decision, Gate, Question
 from neuroroute.routing.explore import explore
-from neuroroute.routing.forecast import Lengths, prompt_of
+from neuroroute.routing.forecast import Lengths, shares_of
 from neuroroute.routing.health import Health
 from neuroroute.routing.posteriors import Posteriors, cell_of
 from neuroroute.routing.rules import Facts, Rule, first_fit
@@ -91,7 +91,7 @@ class Router:
         against = entry.card.against
         if (taught := self.posteriors.tables(catalog).get(entry.key)) is not None:
             against = taught.against[cell_of("", seen, self.mean_difficulty).tercile]
-        return sum(share / (1.0 + shift * against[place]) for place, share, shift in prompt_of(seen, self.mean_difficulty).shares)
+        return sum(share / (1.0 + shift * against[place]) for place, share, shift in shares_of(seen, self.mean_difficulty))
 
     def _rule(self, question: Question, seen: Classification, catalog: Catalog, *, named: bool) -> Rule | None:
         facts = Facts(

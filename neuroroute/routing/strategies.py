@@ -9,14 +9,15 @@ STRATEGIES says what each policy maximises; the arithmetic is `core.value.rank`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from neuroroute.core.types import Classification, Dialect
 from neuroroute.core.value import AIMS, Aim, utilities_of
 from neuroroute.routing.catalog import Entry
-from neuroroute.routing.decision import Bounds, Candidate, Gate, Thread
-from neuroroute.routing.forecast import Lengths, prompt_of
-from neuroroute.routing.health import Health, Latency
+from neuroroute.routing.decision import NO_BOUNDS, Bounds, Candidate, Gate, Thread
+from neuroroute.routing.forecast import Lengths, shares_of
+from neuroroute.routing.health import Health
 from neuroroute.routing.posteriors import Taught, cell_of, place_of
 
 STRATEGIES: Final[Mapping[str, tuple[Aim, str]]] = {
@@ -29,11 +30,12 @@ STRATEGIES: Final[Mapping[str, tuple[Aim, str]]] = {
 
 VOICE: Final = 0.03
 """What a change of model in the middle of a conversation costs, as a share of the aim's weights: a change of voice is a risk. Guess."""
+_RANK: Final = attrgetter("admitted", "score")
 _SOFT: Final = frozenset({"tools", "json_schema", "reasoning"})
 """Abilities that a model of which nothing is known is given the benefit of the doubt for; it can be seen in its answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as all that is made once per call: that would make it four times as dear
 class Present:
     """
     What changes from call to call without anybody's doing: health, lengths, the clock, what the classifier takes as mean difficulty, and what
@@ -47,7 +49,7 @@ class Present:
     learned: Mapping[str, Taught] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Field:
     """
     What narrows the choice.
@@ -68,74 +70,69 @@ class Field:
     cached_tokens: int = 0
 
     @property
-    def listed(self) -> frozenset[str] | None:
-        """What both lists leave; None = all."""
-        if self.access is None or self.allow is None:
-            return self.allow if self.access is None else self.access
-        return self.access & self.allow
+    def is_bounded(self) -> bool:
+        """Whether somebody wants less than what a model can do: then every gate is looked at."""
+        bounds = self.bounds
+        return (
+            self.spoken is not None
+            or self.access is not None
+            or self.allow is not None
+            or bool(self.deny)
+            or (bounds is not NO_BOUNDS and (bounds.quality_floor, bounds.max_cost_usd, bounds.max_latency_ms) != (None, None, None))
+        )
 
 
 def weigh(entries: Sequence[Entry], what: Field, present: Present) -> list[Candidate]:
     """Every model with its forecast and the gates that close it, in the order given. Scores are still zero."""
-    seen, bounds, asked = what.seen, what.bounds, what.max_output_tokens
-    shares, tokens, needs = prompt_of(seen, present.mean_difficulty).shares, seen.prompt_tokens, seen.abilities
-    usual_tokens, ratio = present.lengths.of_label(seen.label), present.lengths.ratio
-    glance, now_s, kind = present.health.glance, present.now_s, what.kind
-    asked_tokens = math.inf if asked is None else asked
-    listed, learned, tercile, label = what.listed, present.learned, 0, 0
+    seen, asked, cached, health, learned = what.seen, what.max_output_tokens, what.cached_target, present.health, present.learned
+    tokens, needs, kind, shut, latencies = seen.prompt_tokens, seen.abilities, what.kind, health.shut, health.latencies
+    shares, usual_tokens, ratios = shares_of(seen, present.mean_difficulty), present.lengths.of_label(seen.label), present.lengths.by_target
+    asked_tokens, bounded, tercile, label = math.inf if asked is None else asked, what.is_bounded, 0, 0
     if learned:
         cell = cell_of("", seen, present.mean_difficulty)
         tercile, label = cell.tercile, place_of(cell.label)
-    least_quality = -1.0 if bounds.quality_floor is None else bounds.quality_floor
-    most_cost = math.inf if bounds.max_cost_usd is None else bounds.max_cost_usd * 1e9
-    costly = 0.0 if bounds.max_cost_usd is None else math.inf  # what an unknown price is taken for where money is bounded
-    always = what.spoken is not None or bounds.max_latency_ms is not None
     weighed: list[Candidate] = []
     for entry in entries:
-        key, against, abilities, window, most, rates, reasoning, ttft_ms, pace = entry.card
+        key, of_kind, against, abilities, window, most, rates, reasoning, ttft_ms, pace = entry.card
         taught = learned.get(key) if learned else None
         if taught is not None:
             against = taught.against[tercile]
         quality = 0.0
         for place, share, shift in shares:
             quality += share / (1.0 + shift * against[place])
-        output = usual_tokens * ratio(key, reasoning)
+        ratio = ratios.get(key)
+        output = usual_tokens * (reasoning if ratio is None else ratio[0])
         if output > asked_tokens or output > most:
             output = min(asked_tokens, most)
-        if rates is None:
-            cost = None
-        else:
-            cost = tokens * rates[0] + output * rates[1]
-            if key == what.cached_target:
-                cost -= min(what.cached_tokens, tokens) * (rates[0] - rates[2])
-        refused_s, live = glance(key, now_s)
+        cost = None if rates is None else tokens * rates[0] + output * rates[1]
+        live = latencies.get(key)
         if live is not None:
             ttft_ms, pace = live.ttft_ms or ttft_ms, live.tokens_per_s or pace
         candidate = Candidate(entry, quality, output, cost, ttft_ms + 1000.0 * output / pace)
         if taught is not None:
             candidate.learned, candidate.refit = taught.seen[tercile][label], taught.refit[label]
+        if key == cached and rates is not None and cost is not None:
+            candidate.cost_nanousd = cost - min(what.cached_tokens, tokens) * (rates[0] - rates[2])
         if (
-            always
-            or (listed is not None and key not in listed)
-            or key in what.deny
-            or quality < least_quality
-            or (costly if cost is None else cost) > most_cost
+            bounded
+            or of_kind != kind
             or (needs and not needs <= abilities)
             or tokens + (output if asked is None else asked) > window
             or (asked is not None and asked > most)
-            or refused_s > 0.0
-            or entry.target.model.kind != kind
+            or key in shut
         ):
-            candidate.closed = _gates(entry, candidate, what, refused_s, live)
+            candidate.closed = _gates(candidate, what, present)
         weighed.append(candidate)
     return weighed
 
 
-def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float, live: Latency | None) -> tuple[Gate, ...]:
+def _gates(candidate: Candidate, what: Field, present: Present) -> tuple[Gate, ...]:
     """Which gates close a model; called only where one may."""
+    entry = candidate.entry
     key, card, bounds, asked = entry.key, entry.card, what.bounds, what.max_output_tokens
+    live = present.health.latencies.get(key)
     closed: list[Gate] = []
-    if entry.model.kind != what.kind:
+    if card.kind != what.kind:
         closed.append(Gate.KIND)
     if what.spoken is not None and what.spoken not in entry.target.provider.speaks:
         closed.append(Gate.ENDPOINT)
@@ -163,7 +160,7 @@ def _gates(entry: Entry, candidate: Candidate, what: Field, refused_s: float, li
         closed.append(Gate.LATENCY)
     if bounds.quality_floor is not None and candidate.quality < bounds.quality_floor:
         closed.append(Gate.QUALITY)
-    if refused_s > 0.0:
+    if present.health.refused_s(key, present.now_s) > 0.0:
         closed.append(Gate.HEALTH)
     return tuple(closed)
 
@@ -177,9 +174,9 @@ def order(weighed: Sequence[Candidate], aim: Aim, present: Present) -> list[Cand
     standing = [candidate for candidate in weighed if not candidate.closed]
     qualities = [candidate.quality for candidate in standing]
     utilities, least = utilities_of(qualities, costs_of(standing), [candidate.latency_ms for candidate in standing], aim)
-    for candidate, utility, quality in zip(standing, utilities, qualities, strict=True):
-        candidate.score, candidate.admitted = utility, quality >= least
-    standing.sort(key=_rank, reverse=True)
+    for candidate, utility in zip(standing, utilities, strict=False):
+        candidate.score, candidate.admitted = utility, candidate.quality >= least
+    standing.sort(key=_RANK, reverse=True)
     if present.health.avoids(present.now_s):
         standing.sort(key=lambda candidate: present.health.avoided(candidate.entry.key, present.now_s))
     return standing + [candidate for candidate in weighed if candidate.closed] if len(standing) < len(weighed) else standing
@@ -192,10 +189,6 @@ def costs_of(standing: Sequence[Candidate]) -> Sequence[float | None]:
         return costs
     dearest = max((cost for cost in costs if cost is not None), default=None)
     return [dearest if cost is None else cost for cost in costs]
-
-
-def _rank(candidate: Candidate) -> tuple[bool, float]:
-    return candidate.admitted, candidate.score
 
 
 def escalate(weighed: Sequence[Candidate], thread: Thread) -> bool:

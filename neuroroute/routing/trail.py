@@ -82,10 +82,14 @@ def of(decision: Decision, *, outcome: str = "", exploration: float = 0.0) -> di
         return {"v": VERSION, "outcome": outcome} if outcome else None
     trail: dict[str, Any] = {"v": VERSION}
     if decision.aim is not None:
-        standing = [candidate for candidate in decision.candidates if not candidate.closed]
-        chosen = next(candidate for candidate in standing if candidate.target is decision.chosen)
-        free = not decision.kept and decision.explored is None
-        others = _not_set_aside(chosen, standing) if free else [one for one in standing if one is not chosen]
+        standing, target = [candidate for candidate in decision.candidates if not candidate.closed], decision.targets[0]
+        chosen = next(candidate for candidate in standing if candidate.entry.target is target)
+        others = [candidate for candidate in standing if candidate is not chosen]
+        if (
+            not decision.kept and decision.explored is None
+        ):  # without those that the ranking preferred and that were passed over all the same
+            admitted, score = chosen.admitted, chosen.score
+            others = [one for one in others if (one.score <= score if one.admitted == admitted else admitted)]
         trail["candidates"] = [_figures(candidate) for candidate in _with_rivals(chosen, others)]
         if decision.kept:
             trail["kept"] = "tool_loop" if decision.thread.tool_loop else "thread"
@@ -136,11 +140,21 @@ def times(stored: Mapping[str, Any] | None) -> Times:
 def _figures(candidate: Candidate) -> list[Any]:
     cost = candidate.cost_nanousd
     return [
-        candidate.name,
-        round(candidate.quality, DIGITS),
-        None if cost is None else float(f"{cost:.{DIGITS}g}"),
-        float(f"{candidate.latency_ms:.{DIGITS}g}"),
+        candidate.entry.key,
+        round(candidate.quality * _MILLION) / _MILLION,
+        cost if cost is None else _short(cost),
+        _short(candidate.latency_ms),
     ]
+
+
+def _short(value: float) -> float:
+    """Its first DIGITS digits: a third of what it takes to write and read it."""
+    if not _LEAST_SHORT < value < _MOST_SHORT:
+        return float(f"{value:.{DIGITS}g}")
+    places = DIGITS - 1 - math.floor(math.log10(value))
+    if places >= 0:
+        return round(value * _POWERS[places]) / _POWERS[places]
+    return round(value / _POWERS[-places]) * _POWERS[-places]
 
 
 def _with_rivals(chosen: Candidate, others: Sequence[Candidate]) -> list[Candidate]:
@@ -150,36 +164,34 @@ def _with_rivals(chosen: Candidate, others: Sequence[Candidate]) -> list[Candida
     """
     by_quality = sorted(others, key=_QUALITY, reverse=True)
     wanted = [*by_quality[:1], *_dearest([chosen, *others])]
-    cheapest, quickest = math.inf, math.inf
+    cheapest = quickest = math.inf
     for candidate in by_quality:
         cost, latency_ms = candidate.cost_nanousd, candidate.latency_ms
         if latency_ms < quickest or (cost is not None and cost < cheapest):
+            wanted.append(candidate)
             quickest = min(quickest, latency_ms)
             cheapest = cheapest if cost is None else min(cheapest, cost)
-            wanted.append(candidate)
-    kept, space = [chosen], MOST_BYTES - _FRAME_BYTES - _FIGURES_BYTES - len(chosen.name.encode())
+    kept, taken, space = [chosen], {chosen.entry.key}, MOST_BYTES - _FRAME_BYTES - _FIGURES_BYTES - len(chosen.entry.key.encode())
     for candidate in wanted:
-        if all(candidate is not one for one in kept):
-            space -= _FIGURES_BYTES + len(candidate.name.encode())
+        name = candidate.entry.key
+        if name not in taken:
+            space -= _FIGURES_BYTES + len(name.encode())
             if space < 0 or len(kept) == MOST_CANDIDATES:
                 break
+            taken.add(name)
             kept.append(candidate)
     return kept
 
 
 def _dearest(standing: Sequence[Candidate]) -> list[Candidate]:
+    if None not in [candidate.cost_nanousd for candidate in standing]:
+        return []
     known = [candidate for candidate in standing if candidate.cost_nanousd is not None]
-    return [max(known, key=_cost)] if known and len(known) < len(standing) else []
-
-
-def _not_set_aside(chosen: Candidate, standing: Sequence[Candidate]) -> list[Candidate]:
-    """The others without those that the ranking preferred and that were passed over all the same."""
-    admitted, score = chosen.admitted, chosen.score
-    return [one for one in standing if one is not chosen and (one.admitted, one.score) <= (admitted, score)]
+    return [max(known, key=_COST)] if known else []
 
 
 _QUALITY: Final = attrgetter("quality")
-
-
-def _cost(candidate: Candidate) -> float:
-    return math.inf if candidate.cost_nanousd is None else candidate.cost_nanousd
+_COST: Final = attrgetter("cost_nanousd")
+_MILLION: Final = 10.0**DIGITS
+_POWERS: Final = tuple(10.0**places for places in range(20))
+_LEAST_SHORT, _MOST_SHORT = 1e-9, 1e15  # between them the powers are exact, and so are whole numbers
