@@ -20,7 +20,7 @@ run: $(VENV)/.run ## run the gateway from this checkout (ARGS="--port 8080")
 
 # Tests with real servers and real clocks: on a busy machine one that misses its time gets another try, and is counted as rerun.
 test: $(VENV)/.dev ## run all tests, with real servers (ARGS="-k name")
-	$(PY) -m pytest -n auto --reruns 2 $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal --reruns 2 $(ARGS)
 
 chaos: $(VENV)/.dev ## break gateways under load: kills, outages, drains, limits over workers (about ten minutes)
 	NEUROROUTE_CHAOS=1 $(PY) -m pytest -s tests/chaos $(ARGS)

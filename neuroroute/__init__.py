@@ -32,7 +32,7 @@ joins them in `chain`.
     telemetry  what happens: metrics series shared | watch alert_rules figures machine, alerts (the webhook) | tracing semconv
     store      the tables: postgres embedded embedded_install migrate backup columns | users api_keys sessions usage usage_sums usage_times spend budgets alerts alert_silences responses objects
                semantic feedback learned call_texts provider_keys config audit secrets | Redis or memory: kv kv_memory kv_redis kv_cluster
-    core       errors types settings config sealing redaction addresses gate production jsonbytes sse tokens money value clock ids log tasks patience
+    core       dataclass errors types settings config sealing redaction addresses gate production jsonbytes sse tokens money value clock ids log tasks patience
 
 The life of a call (chain.life):
 

@@ -1,9 +1,14 @@
 """Fixtures of all tests: a fresh migrated database, an empty Redis."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
+# Hundreds of processes are started here. Where the environment forbids to keep compiled modules, each of them compiles them all anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 from neuroroute.store.postgres import Database
 from tests.support.services import Postgres, redis_server

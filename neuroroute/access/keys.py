@@ -3,12 +3,12 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import BadRequest, NotFound
 from neuroroute.core.ids import key_digest, key_display, new_key
 from neuroroute.core.types import Limits, Role

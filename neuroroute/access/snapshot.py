@@ -11,11 +11,11 @@ import hmac
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from neuroroute.core import jsonbytes
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.gate import Gate
 from neuroroute.core.money import Budget, Period
 from neuroroute.core.types import Limits, Principal, Role

@@ -8,9 +8,10 @@ damage: it goes on at the next place where a whole frame stands.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from neuroroute.core.dataclass import dataclass
 
 _HEAD: Final = struct.Struct("<2sHII")
 MAGIC: Final = b"\xa7J"

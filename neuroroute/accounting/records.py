@@ -1,10 +1,11 @@
 """Usage records as bytes for the journal, and back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import loads
 from neuroroute.store.usage import UsageRecord
 

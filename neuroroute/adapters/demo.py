@@ -11,12 +11,12 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from neuroroute.adapters.demo_text import Answer, answer, tokens
 from neuroroute.adapters.lane_base import UpstreamResponse
 from neuroroute.core.clock import unix_s
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.core.types import ABILITIES, LABELS, Dialect, Model, Price, Protocol, Provider, Timeouts, UpstreamRequest
 

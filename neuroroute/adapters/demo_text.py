@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 from neuroroute.adapters.demo_schema import instance
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import dumps
 
 _TOKEN: Final = re.compile(r"\s*(?:\w{1,8}|[^\w\s])|\s+$")

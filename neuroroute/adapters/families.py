@@ -8,8 +8,9 @@ Source: platform.claude.com model, migration and API version pages; platform.ope
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from neuroroute.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ instead of 43, 30 KB in 100 instead of 470, 220 KB of stream in 110 instead of 5
 """
 
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from neuroroute.caching import forms
 from neuroroute.core import sse
 from neuroroute.core.clock import unix_s
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.core.types import Usage
 

@@ -11,9 +11,9 @@ Nothing but hashes of words is kept.
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import dumps, loads
 
 MAX_CHARS: Final = 2000

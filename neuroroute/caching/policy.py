@@ -13,12 +13,12 @@ and minimal: given twice, it would act twice. Errors, cut streams and answers wi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
 from neuroroute.caching.keys import Share
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.types import Dialect
 
 AGGRESSIVE_TTL_FACTOR: Final = 12

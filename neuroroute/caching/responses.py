@@ -12,11 +12,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from neuroroute.caching.entry import Entry, pack, unpack
 from neuroroute.core.clock import unix_s
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.store.kv import KV, KVAway
 from neuroroute.store.kv_memory import ByteLRU

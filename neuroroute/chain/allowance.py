@@ -1,6 +1,6 @@
 """How often something may be done that is useful but not needed."""
 
-from dataclasses import dataclass, field
+from neuroroute.core.dataclass import dataclass, field
 
 
 @dataclass(slots=True)

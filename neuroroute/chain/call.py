@@ -5,13 +5,13 @@ A stage reads what stands above its own fields and writes its own; nothing else 
 """
 
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from neuroroute.caching.entry import Entry
 from neuroroute.caching.policy import Plan as CachePlan
 from neuroroute.chain.flight import Flight
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import InternalError, NeuroRouteError
 from neuroroute.core.ids import new_id
 from neuroroute.core.money import Reservation

@@ -8,13 +8,13 @@ the answer. The others read it every LOOK_S. A value that vanishes frees who wai
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from neuroroute.caching.entry import pack, unpack
 from neuroroute.chain.flight import Flight, Flights
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import NeuroRouteError, StreamCut
 from neuroroute.core.ids import new_id
 from neuroroute.core.tasks import spawn

@@ -12,13 +12,13 @@ import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from neuroroute.chain.call import Call
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.config import LearningConfig
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import ClientGone, NeuroRouteError
 from neuroroute.core.types import Dialect, Target
 from neuroroute.routing import trail

@@ -4,9 +4,9 @@ Which limits hold for a key in an endpoint group.
 They change only with the key or the settings, so the list is made at the key's first call and kept.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.settings import Settings
 from neuroroute.core.types import Limits, Principal
 from neuroroute.limits.concurrency import Cap

@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
@@ -21,6 +20,7 @@ from neuroroute.chain.rate_limit import tokens_asked
 from neuroroute.chain.services import Services
 from neuroroute.chain.settle import settle
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.types import Dialect, Principal, Reply
 from neuroroute.routing.catalog import Catalog
 

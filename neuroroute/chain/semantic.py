@@ -12,7 +12,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from neuroroute.chain.services import Services
 from neuroroute.chain.settle import settle
 from neuroroute.core.clock import monotonic_s, unix_s, utcnow
 from neuroroute.core.config import Config
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import ClientGone, NeuroRouteError
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.core.tasks import spawn

@@ -1,7 +1,6 @@
 """What the stages may use. Built once by `app`; frozen; passed by hand."""
 
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neuroroute.access.keyring import Keyring
@@ -18,6 +17,7 @@ from neuroroute.chain.limit_rules import LimitRules
 from neuroroute.chain.overload import Load
 from neuroroute.chain.tapes import Tapes
 from neuroroute.classifier import Classifier
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.settings import Settings
 from neuroroute.limits.budget import Budgets
 from neuroroute.limits.concurrency import Concurrency

@@ -7,10 +7,10 @@ it is never larger than a tape.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from neuroroute.core import jsonbytes
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.store.kv import KV, KVAway
 
 if TYPE_CHECKING:

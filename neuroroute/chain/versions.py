@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from neuroroute.chain.offer import Offer
 from neuroroute.core import jsonbytes
 from neuroroute.core.config import DATABASE, ConfigFaulty, Layer, effective
 from neuroroute.core.config.patch import masked_provider
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import NeuroRouteError
 from neuroroute.core.sealing import SealBroken, Vault
 from neuroroute.store.config import CHANNEL, ConfigVersion, ConfigVersions

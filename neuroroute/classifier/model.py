@@ -1,7 +1,6 @@
 """The classifier: loads its table once, reads a prompt in about a tenth of a millisecond, asks nobody."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from heapq import nlargest
 from importlib import resources
@@ -13,6 +12,7 @@ from neuroroute.classifier.features import Seen, extract
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.language import language_of
 from neuroroute.classifier.table import Table, unpack
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import loads
 
 REASONS: Final = 4

@@ -16,12 +16,12 @@ An integer of lanes is the sum of lane * 2 ** (16 * place), negative lanes and a
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from sys import intern
 from typing import Any, Final
 
 from neuroroute.classifier import features
 from neuroroute.classifier.features import FACTS, KINDS, Seen, place_of
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.jsonbytes import dumps, loads
 
 MAGIC: Final = b"NRT2"

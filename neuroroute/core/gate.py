@@ -1,11 +1,11 @@
 """Where a key may be used: at which paths of the gateway, from which addresses."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, Self
 
 from neuroroute.core.addresses import parsed
+from neuroroute.core.dataclass import dataclass
 
 Network = IPv4Network | IPv6Network
 ROUTE_CHARS_MAX: Final = 200

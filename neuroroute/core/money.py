@@ -5,8 +5,9 @@ A `Reservation` is the permission to open one upstream call. Whoever opens one a
 Amounts are integers of 10^-9 USD.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from neuroroute.core.dataclass import dataclass
 
 
 class Period(StrEnum):

@@ -1,10 +1,10 @@
 """Plain data passed between floors. No behaviour beyond arithmetic, no I/O."""
 
 from collections.abc import AsyncIterable, Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.gate import Gate
 from neuroroute.core.money import Budget
 

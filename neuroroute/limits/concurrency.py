@@ -1,9 +1,9 @@
 """Calls at once: per key, user, or any other subject; over all processes where they share a store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass
 from neuroroute.limits.places import Places, SharedPlaces
 
 

@@ -8,9 +8,9 @@ behind too many, is told at once.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.tasks import spawn
 from neuroroute.limits.places import Places, SharedPlaces
 from neuroroute.limits.rate import Check, Limiter, Unit, Verdict

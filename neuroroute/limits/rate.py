@@ -8,12 +8,12 @@ not (a share of a limit must be fetched from Redis first) it says None and `admi
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.patience import patience
 from neuroroute.limits.leases import Leases
 from neuroroute.limits.share import Share

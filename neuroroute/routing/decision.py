@@ -1,9 +1,9 @@
 """What routing is asked and what it answers: plain data, shared by strategies, router and explain."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.types import Classification, Dialect, Principal, Target
 from neuroroute.core.value import Aim
 from neuroroute.routing.catalog import Entry

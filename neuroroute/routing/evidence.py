@@ -10,10 +10,10 @@ An answer that breaks the schema it was asked to keep is plainly bad.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store.learned import Counts
 
 LIKELIER: Final = 6.0

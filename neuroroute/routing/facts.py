@@ -9,11 +9,11 @@ Source: data/catalog.json names the source of every group of facts; `python -m n
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import loads
 from neuroroute.core.types import Model, Price
 

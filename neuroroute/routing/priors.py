@@ -18,10 +18,10 @@ import gzip
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import loads
 from neuroroute.routing.forecast import MEAN_DIFFICULTY
 

@@ -9,9 +9,9 @@ are promoted only if that regret falls and they foretell the observations held b
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.value import Aim, utilities_of
 from neuroroute.routing.catalog import Catalog
 from neuroroute.routing.forecast import MEAN_DIFFICULTY, STEEPNESS

@@ -14,12 +14,12 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from neuroroute.core import clock
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.routing.facts import CATALOG_FILE
 from neuroroute.routing.priors import Ability, Line, blend, lines_through, measure, moe

@@ -12,9 +12,9 @@ asks what `auto` would have done with them: that is forecast from the row's labe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.types import LABELS, Classification
 from neuroroute.core.value import Aim, utilities_of
 from neuroroute.routing.catalog import Catalog, Policy, is_auto

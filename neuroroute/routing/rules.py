@@ -8,11 +8,11 @@ A value may be a list: any of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.types import LABELS, Classification, Principal
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -6,9 +6,9 @@ API key's id, so that no tenant's conversation steers another's. What is lost wi
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.types import Usage
 from neuroroute.routing.decision import NEW_THREAD, Thread
 

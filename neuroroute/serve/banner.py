@@ -1,11 +1,11 @@
 """The greeting: where the gateway is, where the key is, a line to try it with."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
 from neuroroute import __version__
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.settings import Settings
 
 ADMIN_KEY_FILE: Final = "admin.key"

@@ -12,12 +12,12 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.settings import Settings, child_environment
 from neuroroute.core.tasks import Tasks, spawn
 from neuroroute.serve.banner import Banner, Facts

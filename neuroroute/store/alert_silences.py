@@ -1,11 +1,11 @@
 """Table `alert_silences`: what nobody is to be told of for a while."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.ids import new_id
 from neuroroute.store.columns import clean_optional, clean_text
 from neuroroute.store.postgres import Queries

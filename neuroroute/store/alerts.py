@@ -5,11 +5,11 @@ Leases and ages go by the database's clock, which all machines share.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store.columns import Where, clean_json, clean_text, count
 from neuroroute.store.postgres import Queries, Row
 

@@ -1,11 +1,12 @@
 """Table `api_keys`: what clients call with. Keys themselves are never stored, only their digests."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import Conflict, NotFound
 from neuroroute.core.ids import new_id
 from neuroroute.core.types import Limits, Role

@@ -1,11 +1,11 @@
 """Table `audit_log`: who changed what. Rows are only ever added."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.ids import new_id
 from neuroroute.store.columns import Where, clean_json, clean_optional, clean_text, count
 from neuroroute.store.postgres import Queries, Row

@@ -11,13 +11,14 @@ import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store import migrate
 from neuroroute.store.postgres import BadValue, Database, DatabaseFault, Transaction
 

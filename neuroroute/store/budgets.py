@@ -1,10 +1,10 @@
 """Tables `usage_daily` and `budget_holds`: what of a budget is spent, and what processes hold of the rest."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.money import Budget
 from neuroroute.store.postgres import Database
 

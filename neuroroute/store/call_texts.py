@@ -1,10 +1,10 @@
 """Table `call_texts`: what was asked and answered, where STORE_PROMPTS is on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store.columns import clean_text
 from neuroroute.store.postgres import Queries
 

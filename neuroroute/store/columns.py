@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
 from neuroroute.core import jsonbytes, money
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.types import Limits
 from neuroroute.store.postgres import Queries
 

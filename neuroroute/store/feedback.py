@@ -1,10 +1,10 @@
 """Table `feedback`: what clients say of answers."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.ids import new_id
 from neuroroute.store.columns import Where, clean_optional, clean_text, count
 from neuroroute.store.postgres import Queries, Row

@@ -5,11 +5,11 @@ Counts always go to the version in force, whichever that is when they arrive: a 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import Conflict
 from neuroroute.store.columns import clean_json, clean_text
 from neuroroute.store.postgres import Database, Duplicate, Queries, Row

@@ -10,12 +10,12 @@ import hashlib
 import logging
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from neuroroute.core.clock import monotonic_s, utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store.postgres import Database, DatabaseAway, DatabaseFault, Duplicate, Queries
 
 LOCK: Final = 0x6E657572  # any number that is ours

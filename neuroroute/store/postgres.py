@@ -19,7 +19,6 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, LiteralString, Protocol, Self, TypeAlias, TypeVar
 
@@ -27,6 +26,7 @@ import asyncpg
 
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import BadRequest, Conflict, InternalError, Unavailable
 from neuroroute.core.tasks import cancel, spawn
 

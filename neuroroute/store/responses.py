@@ -1,11 +1,11 @@
 """Table `stored_responses`: what the Responses API promises to remember, for KEPT_DAYS, per user."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import dumps, loads
 from neuroroute.store.columns import clean_text
 from neuroroute.store.postgres import Queries, Row

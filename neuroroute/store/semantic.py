@@ -5,11 +5,11 @@ It needs the extension `vector` (pgvector), which not every server has: so no mi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store.postgres import Database
 
 MOST_OF_SCOPE: Final = 2000

@@ -1,11 +1,11 @@
 """Table `sessions`: who is signed in to the pages. Tokens themselves are never stored, only their digests."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.store.postgres import Queries
 
 INSERT: Final = "INSERT INTO sessions (digest, key_id, key_digest, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)"

@@ -1,10 +1,10 @@
 """What this hour has cost, beside the same hour of past weeks; and how much of each budget is spent. Out of the sums by hour and by day."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.money import Budget
 from neuroroute.store.postgres import Queries
 

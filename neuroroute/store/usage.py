@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from neuroroute.core import jsonbytes
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.store import usage_sums, usage_times
 from neuroroute.store.columns import BIGINT_MAX, SMALLINT_MAX, Where, bounded, clean_json, clean_text, count, finite
 from neuroroute.store.postgres import BadValue, Queries, Row

@@ -6,11 +6,11 @@ moment and reads some hundred rows where it would have read millions. Where no s
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 
 _DIMENSIONS: Final = ("key", "user", "model", "provider", "label")
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -1,11 +1,12 @@
 """Table `users`: who owns keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import Conflict, NotFound
 from neuroroute.core.ids import new_id
 from neuroroute.core.types import Limits, Role

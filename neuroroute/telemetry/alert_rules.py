@@ -6,10 +6,10 @@ and after `for_s` it *fires*; it is *resolved* at `below`, which lies lower, so 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from neuroroute.core.config.alerts import AlertConfig
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.settings import Settings
 
 

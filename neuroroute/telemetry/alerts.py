@@ -13,7 +13,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from neuroroute import __version__
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import unix_s, utcnow
 from neuroroute.core.config.alerts import AlertWebhookConfig
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.ids import new_id
 from neuroroute.core.settings import Settings
 from neuroroute.store.alerts import Alert

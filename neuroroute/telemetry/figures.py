@@ -5,11 +5,11 @@ A `History` of one machine gives a report, plain data that travels through the d
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import sub
 from statistics import median
 from typing import Any, Final
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.store.spend import Hour, Spent
 from neuroroute.telemetry.alert_rules import Figure, Rule
 from neuroroute.telemetry.machine import Busy

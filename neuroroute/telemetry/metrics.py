@@ -9,7 +9,6 @@ numbers through files (`shared`).
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_latest
@@ -17,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.telemetry.series import CALL_BOUNDS_S, OVERHEAD_BOUNDS_S, Histogram, Labels, Snapshot
 from neuroroute.telemetry.shared import EVERY_S, Shared
 

@@ -2,12 +2,12 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
 from neuroroute.core import jsonbytes
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import BadRequest, NeuroRouteError
 from neuroroute.core.types import LABELS, Role
 from neuroroute.core.value import utilities_of

@@ -5,7 +5,6 @@ The preview decides a sample of those calls again, spread evenly over the day, s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,6 +15,7 @@ from neuroroute.chain import changes
 from neuroroute.chain.changes import Cause
 from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.config import PolicyConfig
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import BadRequest, NeuroRouteError
 from neuroroute.core.types import LABELS, Classification
 from neuroroute.routing.catalog import Catalog, Policy

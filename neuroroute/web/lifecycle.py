@@ -1,8 +1,7 @@
 """What the process is doing, as health checks and the shutdown see it."""
 
-from dataclasses import dataclass, field
-
 from neuroroute.core import clock
+from neuroroute.core.dataclass import dataclass, field
 
 
 @dataclass(slots=True)

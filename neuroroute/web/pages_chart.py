@@ -1,9 +1,10 @@
 """Charts as plain data: where each bar of an SVG stands. The template draws them; what a bar says is its title, so it needs no script."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+from neuroroute.core.dataclass import dataclass
 
 WIDTH: Final = 960
 HEIGHT: Final = 220

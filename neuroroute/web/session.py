@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -20,6 +19,7 @@ from aiohttp import web
 from neuroroute.access.keys import Actor, note
 from neuroroute.chain.auth import identify
 from neuroroute.chain.rate_limit import refusal
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import BadRequest, Forbidden, NeuroRouteError, Unauthenticated
 from neuroroute.core.types import Principal
 from neuroroute.limits.rate import Check

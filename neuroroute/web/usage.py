@@ -7,13 +7,14 @@ Users see their own calls only; admins and viewers see all.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast, get_args
 
 from aiohttp import web
 
 from neuroroute.core.clock import utcnow
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import BadRequest, Forbidden, NotFound
 from neuroroute.core.types import Principal, Role
 from neuroroute.store.call_texts import CallText, CallTexts

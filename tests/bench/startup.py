@@ -9,6 +9,7 @@ CPU use while idle. The command must stay in the foreground; it is ended after e
 """
 
 import argparse
+import compileall
 import contextlib
 import json
 import os
@@ -19,7 +20,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
+import neuroroute
 from tests.bench.gateway import KEY
 from tests.bench.machine import cpu_seconds, free_port, memory_mb, process_tree
 from tests.support.services import Postgres
@@ -79,6 +82,7 @@ def main() -> None:
     p.add_argument("--limit", type=float, default=90)
     p.add_argument("command", nargs="*")
     args = p.parse_args()
+    compileall.compile_dir(Path(neuroroute.__file__).parent, quiet=1)  # as an installation does
     with contextlib.ExitStack() as stack:
         environ = dict(os.environ)
         if args.command:

@@ -19,9 +19,7 @@ async def test_a_client_does_each_listed_thing(database_url: str, subtests: pyte
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
     async with house(database_url) as at:
         script = str(CLIENTS / f"{client}.py")
-        results = await at.run(
-            sys.executable, "-W", "ignore", script, environment={**kept, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-        )
+        results = await at.run(sys.executable, "-W", "ignore", script, environment={**kept, "PYTHONPATH": str(folder)})
         for result in results:
             with subtests.test(msg=f"{result.check} on {result.kind}"):
                 if result.fault is not None:

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 from neuroroute.core.config.alerts import faults as alert_faults
 from neuroroute.core.config.models import Config
 from neuroroute.core.config.text import ConfigFaulty, Key, Keys, Layer, dotted
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.settings import MASK, Settings
 
 BUILT_IN_POLICIES: Final = ("cheap", "balanced", "best", "fast")

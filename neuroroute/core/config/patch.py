@@ -1,11 +1,11 @@
 """Changes to what a layer says: a JSON merge patch (RFC 7396) put over it, and what differs between two states."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from neuroroute.core.config.layers import NAMED, mask_of
 from neuroroute.core.config.text import ConfigFaulty, Keys, Layer, dotted
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.settings import MASK
 
 _DEPTH_MAX: Final = 20

@@ -8,11 +8,12 @@ environment never becomes structure, and `api_key: ${OPENAI_API_KEY}` may stand 
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+from neuroroute.core.dataclass import dataclass, field
 
 Key = str | int
 Keys = tuple[Key, ...]
