@@ -11,7 +11,7 @@ joins them in `chain`.
     serve      run a process: run process supervisor nursery worker listener database banner
     app        the composition root: Settings -> Services -> web.Application
     web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
-               identity bodies peers paths cors | inference repeats streams stored count_tokens prompt route feedback models usage | admin_users
+               identity bodies peers paths cors | inference straight streams stored count_tokens prompt route feedback models usage | admin_users
                admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts admin_silences schemas | session forms dashboard dashboard_alerts
                dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms
     chain      the life of a call: life (READ FIRST) call services | one stage each: auth overload parse rate_limit cache classify plan reserve

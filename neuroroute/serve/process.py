@@ -18,9 +18,9 @@ from neuroroute.core.clock import monotonic_s
 from neuroroute.core.settings import Settings
 from neuroroute.serve.banner import Facts
 from neuroroute.serve.listener import BACKLOG
-from neuroroute.web.repeats import again
 from neuroroute.web.server import Edge
 from neuroroute.web.state import LIFECYCLE, OFFER, RELOAD, SERVICES
+from neuroroute.web.straight import straight
 
 READINESS_S: Final = 0.5
 """How long a draining process still takes new connections after its readiness fell, so that balancers see it first."""
@@ -75,7 +75,7 @@ async def live(
         header_timeout_s=settings.header_timeout_s,
         max_body_bytes=settings.max_body_bytes,
         slow_client_s=settings.slow_client_timeout_s,
-        again=again(app),
+        straight=straight(app),
     )
     lifecycle = app[LIFECYCLE]
     try:

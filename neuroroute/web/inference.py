@@ -4,12 +4,13 @@ from aiohttp import web
 
 from neuroroute.chain.call import Call
 from neuroroute.chain.life import live
+from neuroroute.chain.services import Services
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.types import Dialect
 from neuroroute.web.identity import bearer
+from neuroroute.web.lifecycle import Lifecycle
 from neuroroute.web.paths import below_v1
-from neuroroute.web.repeats import remember
-from neuroroute.web.sink import HttpSink, HttpSource
+from neuroroute.web.sink import HttpSink, HttpSource, LineSink
 from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, SERVICES
 
 
@@ -45,18 +46,20 @@ async def pass_through(request: web.Request) -> web.StreamResponse:
 
 async def infer(request: web.Request, call: Call, sink: HttpSink) -> web.StreamResponse:
     """One call, from its head to its last byte."""
-    s, lifecycle = request.app[SERVICES], request.app[LIFECYCLE]
+    await lived(call, sink, request.app[SERVICES], request.app[LIFECYCLE])
+    return sink.response or web.Response(status=499)  # nobody is there to read it
+
+
+async def lived(call: Call, sink: LineSink, s: Services, lifecycle: Lifecycle) -> None:
+    """The life of a call, seen by health checks and the drain."""
     lifecycle.live_calls += 1
     s.metrics.running += 1
     try:
         await live(call, sink, s)
-        if call.kept_entry is not None:
-            remember(request, call)
     finally:
         lifecycle.live_calls -= 1
         s.metrics.running -= 1
         sink.close()
-    return sink.response or web.Response(status=499)  # nobody is there to read it
 
 
 def opened(request: web.Request, dialect: Dialect, path: str, group: str = "v1") -> tuple[Call, HttpSink]:

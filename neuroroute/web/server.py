@@ -6,7 +6,7 @@ The server's edge: aiohttp's connection handler with what it lacks.
 * A body that says it is too large is refused before any of it is read.
 * A reader that takes nothing of what is written is cut off, whatever answer it is: a stream, or a large one in one piece.
 * Several slashes in a row are one, so that a base URL may end with one.
-* A request that came before, byte by byte, is answered without a task of its own where that can be (`Again`).
+* A plain call of a model goes past aiohttp's request, response and tasks (`Straight`).
 * A server that drains lets idle peers send one more request for a moment, and says `Connection: close` with every answer.
 
 `Edge` runs an application so; `serve` and the tests of the web floor both use it.
@@ -15,7 +15,7 @@ The server's edge: aiohttp's connection handler with what it lacks.
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, Final, Protocol
 
 from aiohttp import HttpVersion11, web, web_response
@@ -31,6 +31,7 @@ from neuroroute.core.ids import new_id
 from neuroroute.web.errors import errors, refused
 
 KEEPALIVE_S: Final = 75.0  # longer than the 60 s of usual proxies, so that they close first
+WHOLE_SOON_S: Final = 0.05  # within which the body follows its head, where a client writes them one after the other
 LINGER_S: Final = 1.0  # how long what a refused peer still sends is thrown away, so that it can read the answer
 DRAIN_IDLE_S: Final = 1.0  # how long idle peers may still send a request while draining
 READ_BUFFER_BYTES: Final = 64 * 1024
@@ -41,22 +42,29 @@ _log = logging.getLogger("neuroroute.web")
 web_response.SERVER_SOFTWARE = ""  # type: ignore[attr-defined]  # the default of every answer's Server header: it tells attackers what to try
 
 
-class Again(Protocol):
-    """What answers a request that came before, byte by byte, by plain calls."""
+class Straight(Protocol):
+    """
+    What serves plain requests: POSTs of HTTP/1.1 to one of `paths`, complete, with nothing in their head that changes how they are read.
 
-    def may_answer(self, message: RawRequestMessage, body: bytes) -> bool:
-        """By a look: costs next to nothing for a request that is new."""
+    aiohttp's way to a handler and back costs a quarter of what a whole call does.
+    """
+
+    @property
+    def paths(self) -> Container[str]: ...
+
+    def again(self, message: RawRequestMessage, body: bytes) -> bytes | None:
+        """The whole answer, head and body, of a request that came before, byte by byte; None: it is to be served. Never raises."""
         ...
 
-    def answer(self, message: RawRequestMessage, body: bytes) -> bytes | None:
-        """The whole answer, head and body. None: the request goes the usual way, nothing was done. Never raises."""
+    async def serve(self, line: "EdgeHandler", message: RawRequestMessage, body: bytes) -> None:
+        """One request until its answer is written to the line, or the client left. Never raises but CancelledError."""
         ...
 
 
 class EdgeHandler(RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_body", "_edge", "_head_timer", "_reader_timer", "on_leave")
+    __slots__ = ("_body", "_edge", "_head_timer", "_hold", "_parked", "_reader_timer", "_serving", "on_leave")
 
     def __init__(self, edge: "EdgeServer", **options: Any) -> None:
         super().__init__(edge, **options)
@@ -66,11 +74,19 @@ class EdgeHandler(RequestHandler):
         self.on_leave: Callable[[], None] | None = None
         """Told when the client leaves; then the handler is not cancelled."""
         self._body: StreamReader | None = None  # of the last request whose head is complete
+        self._hold: asyncio.TimerHandle | None = None  # runs while the rest of a plain request is due
+        self._parked: asyncio.Future[None] | None = None  # what aiohttp's task waits for, while a request goes past it
+        self._serving: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered, waits to be, or has begun to arrive."""
         return self._request_in_progress or bool(self._messages) or (self._head_timer is not None and self._request_count > 0)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server drains: an answer is this line's last."""
+        return self._edge.draining
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -79,13 +95,21 @@ class EdgeHandler(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._head_came()
         self._reader_took()
-        if (left := self.on_leave) is None:
-            super().connection_lost(exc)
-            return
-        self.on_leave = None
-        self._task_handler = None  # what is not known can not be cancelled
+        self._end_hold()
+        left, self.on_leave = self.on_leave, None
+        if left is not None and self._serving is None:
+            self._task_handler = None  # what is not known can not be cancelled
         super().connection_lost(exc)
-        left()
+        if left is not None:
+            left()
+        elif self._serving is not None:
+            self._serving.cancel()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        await super().shutdown(timeout)
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving], timeout=timeout)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -115,56 +139,98 @@ class EdgeHandler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         before = self._request_count
         of_body = self._body is not None and not self._body.is_eof()
-        waiter, self._waiter = self._waiter, None  # not woken before it is known whether there is work for it
+        waiter, self._waiter = self._waiter, None  # not woken before it is known which way the request goes
         super().data_received(data)
         self._waiter = waiter
         fresh = self._request_count - before
         if fresh:
             self._head_came()
             self._body = self._messages[-1][1]
-            if waiter is not None and waiter.done():
-                waiter = None
-            if waiter is not None and self._comes_again():
-                self._edge.answer_soon(self)
-                return
             self._refuse_large(fresh)
-            if waiter is not None:
-                waiter.set_result(None)
         elif data and not of_body and self._head_timer is None:
             self._await_head()
+        if waiter is not None and self._messages and not waiter.done():
+            self._send_on(waiter)
 
-    def _comes_again(self) -> bool:
-        """Whether the one request that is there is complete, plain, and may have an answer already."""
-        again, (message, payload) = self._edge.again, self._messages[0]
-        if again is None or len(self._messages) > 1 or isinstance(message, _ErrInfo) or not is_there(payload):
+    def _send_on(self, waiter: "asyncio.Future[None]") -> None:
+        """The request that is there goes one way or the other."""
+        message, payload = self._messages[0]
+        if len(self._messages) > 1 or isinstance(message, _ErrInfo) or not self._is_plain(message, payload):
+            self._wake()
+        elif payload.is_eof():
+            self._end_hold()
+            self._parked, self._waiter = waiter, None
+            self._edge.serve_soon(self)
+        elif self._hold is None:
+            self._hold = self._loop.call_later(WHOLE_SOON_S, self._wake)
+
+    def _is_plain(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        straight = self._edge.straight
+        if straight is None or self._edge.draining or message.path not in straight.paths or type(payload) is not StreamReader:
             return False
         if message.method != "POST" or message.version != HttpVersion11 or message.should_close or message.compression or message.upgrade:
             return False
-        return message.path in self._edge.fixed and again.may_answer(message, payload._buffer[0])
+        if payload.is_eof():
+            return payload.exception() is None and "Expect" not in message.headers
+        length = message.headers.get("Content-Length")
+        return length is not None and int(length) <= READ_BUFFER_BYTES and "Expect" not in message.headers
 
-    def answer_again(self) -> bytes | None:
-        """The whole answer of a request that came again, head and body; None: it goes the usual way."""
-        again, transport = self._edge.again, self.transport
-        if again is None or self._edge.draining or self._paused or transport is None or transport.is_closing() or len(self._messages) != 1:
+    def _wake(self) -> None:
+        """Let aiohttp's task have what is there."""
+        self._end_hold()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end_hold(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+
+    def take(self) -> tuple[RawRequestMessage, bytes] | None:
+        """The plain request that is due; None where the client has gone, or more came after it: then it goes the usual way."""
+        if self.transport is None or self._force_close or len(self._messages) != 1:
+            self._unpark()
             return None
-        message, payload = self._messages[0]
-        return None if isinstance(message, _ErrInfo) else again.answer(message, payload._buffer[0])
-
-    def tell_again(self, answer: bytes | None) -> None:
-        """Write what `answer_again` gave, or wake the task."""
-        if answer is None:
-            if self._waiter is not None and not self._waiter.done():
-                self._refuse_large(len(self._messages))
-                self._waiter.set_result(None)
-            return
-        assert self._parser is not None and self._manager is not None and self.transport is not None
-        self._messages.clear()
+        assert self._parser is not None and self._manager is not None
+        message, payload = self._messages.popleft()
+        assert not isinstance(message, _ErrInfo)
         self._parser.message_consumed()
         self._manager.requests_count += 1
-        self.transport.write(answer)
-        self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        self._request_in_progress = True
+        return message, payload.read_nowait()
+
+    def tell_again(self, answer: bytes) -> None:
+        """The whole answer is there."""
+        if self.transport is not None:
+            self.transport.write(answer)
+        self._unpark()
+
+    def serve(self, message: RawRequestMessage, body: bytes) -> None:
+        """Begin to serve what was taken."""
+        self._serving = self._loop.create_task(self._serve(message, body))
+
+    async def _serve(self, message: RawRequestMessage, body: bytes) -> None:
+        assert self._edge.straight is not None
+        try:
+            await self._edge.straight.serve(self, message, body)
+        finally:
+            self._serving = None
+            self._unpark()
+
+    def _unpark(self) -> None:
+        """The line is aiohttp's again: it waits for the next request, has it already, or is closed."""
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        self._waiter, self._parked = self._parked, None
+        if self.transport is None or self._force_close:
+            self.force_close()
+        elif self._messages:
+            self._wake()
+        else:
+            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S
+            if self._keepalive_handle is None:
+                self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
     def _await_head(self) -> None:
         if not self._force_close:
@@ -231,7 +297,7 @@ class _Refused(Exception):
 
 
 class EdgeServer(web.Server):
-    """Makes an `EdgeHandler` for each connection. `draining`: answers end their connection. again: answers some requests without a task."""
+    """Makes an `EdgeHandler` for each connection. `draining`: answers end their connection. straight: serves plain requests."""
 
     def __init__(
         self,
@@ -240,9 +306,9 @@ class EdgeServer(web.Server):
         header_timeout_s: float,
         max_body_bytes: int,
         slow_client_s: float,
-        again: Again | None = None,
+        straight: Straight | None = None,
     ) -> None:
-        self.again = again
+        self.straight = straight
         self._due: list[EdgeHandler] = []
         self._make, self._app_handle = app._make_request, app._handle
         self.fixed = fixed_paths(app)
@@ -290,20 +356,31 @@ class EdgeServer(web.Server):
                 raise
             return refused(request, refusal)
 
-    def answer_soon(self, handler: EdgeHandler) -> None:
+    def serve_soon(self, handler: EdgeHandler) -> None:
         """
-        Answer a request that came again, in this turn of the loop, together with all others that the turn read.
+        Serve a plain request in this turn of the loop, together with all others that the turn read.
 
-        One after the other their work finds its code and data in the CPU's caches; between reads and writes of sockets it would not.
+        One after the other, the repeated ones find the code and data of their answers in the CPU's caches; between reads and writes of sockets
+        they would not.
         """
         if not self._due:
-            self._loop.call_soon(self._answer_due)
+            self._loop.call_soon(self._serve_due)
         self._due.append(handler)
 
-    def _answer_due(self) -> None:
+    def _serve_due(self) -> None:
+        assert self.straight is not None
         due, self._due = self._due, []
-        answers = [handler.answer_again() for handler in due]
-        for handler, answer in zip(due, answers, strict=True):
+        told: list[tuple[EdgeHandler, bytes]] = []
+        for handler in due:
+            taken = handler.take()
+            if taken is None:
+                continue
+            answer = None if self.draining else self.straight.again(*taken)
+            if answer is None:
+                handler.serve(*taken)
+            else:
+                told.append((handler, answer))
+        for handler, answer in told:
             handler.tell_again(answer)
 
     def handlers(self) -> Iterator[EdgeHandler]:
@@ -331,7 +408,7 @@ class Edge(web.AppRunner):
     """
     Runs an application on the edge above: `setup`, then a site, then `drain`, then `cleanup`.
 
-    header_timeout_s, max_body_bytes, slow_client_s: as the settings have them. again: see `web.repeats`.
+    header_timeout_s, max_body_bytes, slow_client_s: as the settings have them. straight: see `web.straight`.
     """
 
     def __init__(
@@ -341,14 +418,14 @@ class Edge(web.AppRunner):
         header_timeout_s: float,
         max_body_bytes: int,
         slow_client_s: float = 30.0,
-        again: Again | None = None,
+        straight: Straight | None = None,
     ) -> None:
         super().__init__(app, shutdown_timeout=0.5)
         self._edge_options = {
             "header_timeout_s": header_timeout_s,
             "max_body_bytes": max_body_bytes,
             "slow_client_s": slow_client_s,
-            "again": again,
+            "straight": straight,
         }
 
     async def _make_server(self) -> web.Server:

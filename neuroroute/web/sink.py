@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp.web_protocol import RequestHandler
 
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, ClientGone, SlowBody, TooLarge
 from neuroroute.web.peers import address
 from neuroroute.web.server import EdgeHandler, is_there
-from neuroroute.web.whole import MOST_BYTES, Whole
+from neuroroute.web.whole import MOST_BYTES, Whole, head_of, lines_of
 
 _COMMENT: Final = b": ping\n\n"
 _ROOM_BYTES: Final = 32 << 10  # waiting in our own memory for one client; beyond it the provider is slowed down
@@ -102,7 +102,7 @@ class KeepAlive:
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
-        self.open: set[HttpSink] = set()
+        self.open: set[LineSink] = set()
 
     async def run(self) -> None:
         """For ever. every_s = 0 switches it off."""
@@ -116,40 +116,34 @@ class KeepAlive:
         await asyncio.Event().wait()
 
 
-class HttpSink:
-    """Where the answer goes. `whole` and `start` are called at most once, and not both; `response` is what aiohttp is given back."""
+class LineSink:
+    """Where the answer goes: one client's connection, while it is ours. `whole` and `start` are called at most once, and not both."""
 
-    __slots__ = ("_chunked", "_keep_alive", "_request", "_slow_client_s", "_writer", "quiet_since_s", "response")
+    __slots__ = ("_chunked", "_keep_alive", "_line", "_slow_client_s", "quiet_since_s")
 
-    def __init__(self, request: web.Request, slow_client_s: float, keep_alive: KeepAlive) -> None:
-        self._request, self._slow_client_s, self._keep_alive = request, slow_client_s, keep_alive
-        self.response: web.StreamResponse | None = None
-        self._writer: AbstractStreamWriter | None = None
-        self._chunked = False
+    def __init__(self, line: RequestHandler, slow_client_s: float, keep_alive: KeepAlive) -> None:
+        self._line, self._slow_client_s, self._keep_alive = line, slow_client_s, keep_alive
+        self._chunked = True
         self.quiet_since_s: float | None = None  # None: not between two events
 
     def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         """A complete answer. `headers` says the content type."""
-        if status not in (204, 304) and len(body) <= MOST_BYTES and not self._request.app.on_response_prepare:
-            self.response = Whole(status, body, headers)
-        else:
-            self.response = web.Response(status=status, body=body, headers=headers)
+        raise NotImplementedError
 
     async def start(self, headers: Mapping[str, str], status: int = 200) -> None:
         """The head of a stream goes out. Raises ClientGone."""
-        self.response = web.StreamResponse(status=status, headers={**_SSE_HEADERS, **headers})
-        with _gone():
-            self._writer = await self.response.prepare(self._request)
-        if (transport := self._request.transport) is not None:
+        raise NotImplementedError
+
+    def _started(self) -> None:
+        if (transport := self._line.transport) is not None:
             transport.set_write_buffer_limits(high=_ROOM_BYTES)
-        self._chunked = "transfer-encoding" in self.response.headers
         self.quiet_since_s = monotonic_s()
         self._keep_alive.open.add(self)
 
     @property
     def has_room(self) -> bool:
         """Whether the client took all that was sent so far."""
-        transport = self._request.transport
+        transport = self._line.transport
         return transport is not None and transport.get_write_buffer_size() == 0
 
     async def write(self, chunk: bytes) -> None:
@@ -159,7 +153,7 @@ class HttpSink:
         The frame of a chunk is made here and written at once: the way through aiohttp's writer costs as much again as all else that we do to
         a chunk (3 us of 7).
         """
-        transport = self._request.transport
+        transport = self._line.transport
         if transport is None or transport.is_closing():
             raise ClientGone("the client left")
         if not chunk:  # an empty frame would be the end
@@ -175,41 +169,123 @@ class HttpSink:
             self.quiet_since_s = monotonic_s()
 
     async def _written(self, chunk: bytes) -> None:
-        assert self.response is not None
-        with _gone():
-            await self.response.write(chunk)
-        await self._drained()
+        raise NotImplementedError
 
     async def _drained(self) -> None:
-        assert self._writer is not None
         try:
             async with asyncio.timeout(self._slow_client_s):
                 with _gone():
-                    await self._writer.drain()
+                    await self._line._drain_helper()
         except TimeoutError:
             self.abort()
             raise ClientGone(f"the client read nothing for {self._slow_client_s:g} s") from None
 
     def abort(self) -> None:
         """Tear the connection down."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        if self._line.transport is not None:
+            self._line.transport.abort()
 
     def stay(self, left: Callable[[], None]) -> None:
         """From now on a client that leaves does not end the call: `left` is told instead."""
-        protocol = self._request.protocol
-        if isinstance(protocol, EdgeHandler):
-            protocol.on_leave = left
+        if isinstance(self._line, EdgeHandler):
+            self._line.on_leave = left
 
     def close(self) -> None:
         """The call is over, whatever became of it."""
         self._keep_alive.open.discard(self)
-        protocol = self._request.protocol
-        if isinstance(protocol, EdgeHandler):
-            protocol.on_leave = None
+        if isinstance(self._line, EdgeHandler):
+            self._line.on_leave = None
 
     async def end(self) -> None:
         """The stream is complete. Raises ClientGone."""
+        raise NotImplementedError
+
+
+class HttpSink(LineSink):
+    """Of a request of aiohttp's; `response` is what it is given back."""
+
+    __slots__ = ("_request", "response")
+
+    def __init__(self, request: web.Request, slow_client_s: float, keep_alive: KeepAlive) -> None:
+        super().__init__(request.protocol, slow_client_s, keep_alive)
+        self._request = request
+        self.response: web.StreamResponse | None = None
+
+    def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        if status not in (204, 304) and len(body) <= MOST_BYTES and not self._request.app.on_response_prepare:
+            self.response = Whole(status, body, headers)
+        else:
+            self.response = web.Response(status=status, body=body, headers=headers)
+
+    async def start(self, headers: Mapping[str, str], status: int = 200) -> None:
+        self.response = web.StreamResponse(status=status, headers={**_SSE_HEADERS, **headers})
+        with _gone():
+            await self.response.prepare(self._request)
+        self._chunked = "transfer-encoding" in self.response.headers
+        self._started()
+
+    async def _written(self, chunk: bytes) -> None:
+        assert self.response is not None
+        with _gone():
+            await self.response.write(chunk)
+        await self._drained()
+
+    async def end(self) -> None:
         assert self.response is not None
         with _gone():
             await self.response.write_eof()
+
+
+class StraightSink(LineSink):
+    """Of a plain request: heads are written here. `finish` or `fail` come last."""
+
+    __slots__ = ("_answer", "_begun", "_complete", "_kept_line")
+
+    def __init__(self, line: EdgeHandler, slow_client_s: float, keep_alive: KeepAlive) -> None:
+        super().__init__(line, slow_client_s, keep_alive)
+        self._answer: tuple[int, bytes, Mapping[str, str]] | None = None
+        self._begun = self._complete = False
+        self._kept_line = True
+
+    def whole(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self._answer = status, body, headers
+
+    async def start(self, headers: Mapping[str, str], status: int = 200) -> None:
+        self._say(self._head(status, None, {**_SSE_HEADERS, **headers}))
+        self._started()
+
+    async def end(self) -> None:
+        self._say(b"0\r\n\r\n")
+        self._complete = True
+        await self._drained()
+
+    async def finish(self) -> None:
+        """The call is over: a whole answer goes out; the line is closed where it is not kept, or what was begun has no end."""
+        if self._answer is not None:
+            status, body, headers = self._answer
+            with contextlib.suppress(ClientGone):
+                self._say(self._head(status, len(body), headers) + body)
+                self._complete = True
+                if len(body) > _ROOM_BYTES:
+                    await self._drained()
+        if not (self._kept_line and self._complete):
+            self._line.force_close()
+
+    def fail(self, body: bytes) -> None:
+        """A bug came in between: told where nothing was said yet."""
+        if not self._begun:
+            with contextlib.suppress(ClientGone):
+                self._say(head_of(500, len(body), lines_of({"content-type": "application/json"}), keep=False) + body)
+        self._line.force_close()
+
+    def _head(self, status: int, length: int | None, headers: Mapping[str, str]) -> bytes:
+        assert isinstance(self._line, EdgeHandler)
+        self._kept_line = not self._line.draining
+        return head_of(status, length, lines_of(headers), keep=self._kept_line)
+
+    def _say(self, data: bytes) -> None:
+        transport = self._line.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone("the client left")
+        self._begun = True
+        transport.write(data)

@@ -46,12 +46,13 @@ def lines_of(headers: Mapping[str, str]) -> str:
     return text
 
 
-def head_of(status: int, length: int, lines: str, *, keep: bool = True, modern: bool = True) -> bytes:
-    """The head of an answer of HTTP/1.1 (`modern`) or 1.0."""
+def head_of(status: int, length: int | None, lines: str, *, keep: bool = True, modern: bool = True) -> bytes:
+    """The head of an answer of HTTP/1.1 (`modern`) or 1.0. length: of the body; None: it comes in chunks."""
+    framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
     connection = "" if keep == modern else f"connection: {'keep-alive' if keep else 'close'}\r\n"
     return (
         f"HTTP/{'1.1' if modern else '1.0'} {status} {_REASONS.get(status, 'Status')}\r\n{lines}\r\n"
-        f"content-length: {length}\r\ndate: {_date()}\r\n{connection}\r\n"
+        f"{framing}\r\ndate: {_date()}\r\n{connection}\r\n"
     ).encode("latin-1", "replace")
 
 

@@ -28,9 +28,9 @@ from neuroroute.core import settings as core_settings
 from neuroroute.core.types import Role
 from neuroroute.store.postgres import Database
 from neuroroute.store.usage import Usage, UsageFilter, UsageRecord
-from neuroroute.web.repeats import again
 from neuroroute.web.server import Edge
 from neuroroute.web.state import DATABASE, SERVICES
+from neuroroute.web.straight import straight
 
 ADMIN_KEY = "test-admin-key"
 HELLO: list[Any] = [{"role": "user", "content": "hello there"}]
@@ -150,7 +150,7 @@ async def gateway(
                 header_timeout_s=settings.header_timeout_s,
                 max_body_bytes=settings.max_body_bytes,
                 slow_client_s=settings.slow_client_timeout_s,
-                again=again(app),
+                straight=straight(app),
             )
         else:
             runner = web.AppRunner(app, access_log=None, handler_cancellation=False)
