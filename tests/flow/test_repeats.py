@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -15,7 +13,8 @@ from neuroroute.store.usage import UsageRecord
 from neuroroute.web.server import Edge
 from neuroroute.web.state import OFFER, REPEATS
 from tests.flow.test_cache import ANSWER, one
-from tests.support.gateway import ADMIN_KEY, HELLO, Gateway, gateway
+from tests.support.gateway import ADMIN_KEY, HELLO, gateway
+from tests.support.http import Line, line
 from tests.support.upstream import Upstream, whole
 
 BODY = dumps({"model": "m", "messages": HELLO})
@@ -36,38 +35,6 @@ def request(body: bytes = BODY, *heads: str, key: str = ADMIN_KEY) -> bytes:
         *heads,
     ]
     return ("\r\n".join([*lines, f"Content-Length: {len(body)}"]) + "\r\n\r\n").encode() + body
-
-
-class Line:
-    """One connection that is kept alive."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    def write(self, data: bytes) -> None:
-        self._writer.write(data)
-
-    async def read(self) -> tuple[int, dict[str, str], bytes]:
-        head = (await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 5)).decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        return int(head[0].split(" ")[1]), headers, await self._reader.readexactly(int(headers["content-length"]))
-
-    async def ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
-        self.write(data)
-        return await self.read()
-
-    async def is_over(self) -> bool:
-        return await asyncio.wait_for(self._reader.read(1), 5) == b""
-
-
-@contextlib.asynccontextmanager
-async def line(gw: Gateway) -> AsyncIterator[Line]:
-    place = urlsplit(gw.url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
-    try:
-        yield Line(reader, writer)
-    finally:
-        writer.close()
 
 
 async def warm(to: Line, up: Upstream, data: bytes | None = None, answer: Any = ANSWER) -> tuple[dict[str, str], bytes]:

@@ -1,6 +1,8 @@
 """Requests at the level of bytes, for what no HTTP client would send."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 from tests.support.gateway import ADMIN_KEY, Gateway
@@ -30,3 +32,38 @@ async def exchange(gw: Gateway, data: bytes, within_s: float = 5.0) -> tuple[int
     head, _, body = came.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     return int(first.split(" ")[1]), {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}, body
+
+
+class Line:
+    """One connection that is kept alive."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    def write(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    async def head(self) -> str:
+        return (await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 5)).decode()
+
+    async def read(self) -> tuple[int, dict[str, str], bytes]:
+        head = (await self.head()).split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+        return int(head[0].split(" ")[1]), headers, await self._reader.readexactly(int(headers["content-length"]))
+
+    async def ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
+        self.write(data)
+        return await self.read()
+
+    async def is_over(self) -> bool:
+        return await asyncio.wait_for(self._reader.read(1), 5) == b""
+
+
+@contextlib.asynccontextmanager
+async def line(gw: Gateway) -> AsyncIterator[Line]:
+    place = urlsplit(gw.url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.close()
