@@ -11,6 +11,8 @@ LEFT: Final = 64
 RIGHT: Final = 24
 TOP: Final = 44
 BOTTOM: Final = 56
+_HALO: Final = 'paint-order="stroke" stroke="#fff" stroke-width="4"'
+"""Words stay readable where they cross a line."""
 
 
 def picture(title: str, report: Mapping[str, Any]) -> str:
@@ -41,11 +43,11 @@ def picture(title: str, report: Mapping[str, Any]) -> str:
     for name, point in named.items():
         x, y = place(point)
         parts.append(
-            f'<circle cx="{x}" cy="{y}" r="5" fill="none" stroke="#c2410c" stroke-width="2"/><text x="{x + 8}" y="{y + 4}">{name}</text>'
+            f'<circle cx="{x}" cy="{y}" r="5" fill="none" stroke="#c2410c" stroke-width="2"/><text x="{x + 4}" y="{y + 18}" {_HALO}>{name}</text>'
         )
     best = report["best_single"]
     x, y = place(best)
-    parts.append(f'<text x="{x - 6}" y="{y - 9}" text-anchor="end" fill="#52606d">{escape(str(best["model"]))}</text></svg>')
+    parts.append(f'<text x="{x + 4}" y="{y + 18}" text-anchor="end" fill="#52606d" {_HALO}>{escape(str(best["model"]))}</text></svg>')
     return "\n".join(parts) + "\n"
 
 
