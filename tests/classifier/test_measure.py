@@ -179,6 +179,7 @@ def test_a_mixed_stream_and_second_pairs_reward_the_order_that_the_answers_ask_f
         quality = {"mistral-7b-instruct-v0.3": weak, "llama-3.1-8b-instruct": weak, "gemma-2-9b-it": weak}
         quality |= {"llama-3.3-nemotron-super-49b-v1": strong, "llama-3.1-nemotron-51b-instruct": strong}
         quality |= {name: value for first, second in measure.SECOND_PAIRS["mmlu_pro"] for name, value in ((first, weak), (second, strong))}
+        quality |= {"Meta-Llama-3_1-8B-Instruct": weak, "Mistral-7B-Instruct-v0.2": weak, "gemma-7b": weak}
         group = "mbpp" if at % 3 else "arc_challenge"
         source = ("llmrouter", "mmlu_pro", "routellm_mmlu", "routellm_gsm8k")[at % 4]
         examples.append(Example(str(at), source, group, "en", "x", "code", 1.0 - weak, strong - weak, quality))
@@ -186,7 +187,15 @@ def test_a_mixed_stream_and_second_pairs_reward_the_order_that_the_answers_ask_f
     needed = np.array([example.gained for example in examples], dtype=float)
     assert measure.mixed_stream(sheet, needed)["apgr"] > 0.7
     assert measure.mixed_stream(sheet, -needed)["apgr"] < 0.3
-    assert measure.second_pairs(sheet, needed)["mean"] > 0.7
+    others = measure.second_pairs(sheet, needed)
+    assert others["mean"] > 0.7
+    assert others["mean_95"][0] < others["mean"] < others["mean_95"][1]
+    # Which task it is says nothing here of which answers fail.
+    assert others["mean_of_known_tasks"] == pytest.approx(0.5, abs=0.1)
+    stream = measure.stream_of_tasks(sheet, needed)
+    assert stream["tasks"] == 4
+    assert stream["mean"] > 0.7
+    assert measure.stream_of_tasks(sheet, -needed)["mean"] < 0.3
 
 
 def test_the_readme_shows_the_figures_of_the_packaged_card() -> None:
