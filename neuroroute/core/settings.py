@@ -146,7 +146,9 @@ class Settings(BaseModel):
     workers: int = _setting("server", "Worker processes that share the port", 1, ge=1, le=256)
     max_body_bytes: Size = _setting("server", "Largest request body; a larger one is refused unread with 413", 20 * _MIB, ge=1024)
     max_running_calls: int = _setting("server", "Calls at once of one worker; beyond it 503 with Retry-After; 0 = any number", 4000, ge=0)
-    overload_lag_ms: float = _setting("server", "Lag of a worker's loop above which it sheds calls by priority; 0 = never", 500.0, ge=0)
+    overload_lag_ms: float = _setting(
+        "server", "Lag of a worker's loop that, staying for 4 s, makes it shed calls by priority; 0 = never", 25.0, ge=0
+    )
     shutdown_grace_s: float = _setting("server", "Seconds that running calls get to finish at shutdown", 30.0, ge=0, le=86400)
     trusted_proxies: Networks = _setting("server", "Proxies whose `X-Forwarded-*` headers are believed", ())
     cors_origins: Origins = _setting("server", "Origins whose pages may call the API from a browser", ())

@@ -217,7 +217,8 @@ async def requests_page(request: web.Request, found: Visitor) -> web.StreamRespo
     most = await usage_.at_most(chosen)
     rows = [] if most == 0 else await usage_.along(chosen, limit + 1, before=before, after=None if before else after, total=most)
     # of a tag sums are kept by the day alone: what is told there is how many this page shows
-    total = (await usage_.totals(chosen)).calls if most is not None and chosen.tag is None else None
+    exact = most is not None and chosen.tag is None
+    total = 0 if most == 0 else (await usage_.totals(chosen)).calls if exact else None
     more, rows = len(rows) > limit, rows[:limit] if after is None or before else rows[-limit:]
     forward = after is not None and before is None
     context = {

@@ -32,7 +32,7 @@ FROM generate_series($4::int, $5::int - 1) AS n
 PAGES = [
     "", "?range=7d", "?range=30d", "?range=90d", "/requests", "/requests?range=30d", "/requests?range=30d&model=demo-small",
     "/requests?range=30d&label=code", "/requests?range=30d&label=translation", "/requests?range=30d&status=error", "/requests?range=30d&status=cut",
-    "/requests?range=30d&tag=team%3Dsearch", "/requests?range=30d&tag=team%3Dnobody", "/requests?range=30d&key_id=key_3&label=code",
+    "/requests?range=30d&tag=team%3Dsearch", "/requests?range=30d&tag=team%3Dnobody", "/requests?range=30d&key_id=key_3&label=code", "/requests?range=30d&key_id=key_3&label=writing",
     "/requests?range=30d&status=ok&label=math", "/requests?range=30d&user_id=nobody", "/requests?range=30d&label=advice", "/requests?range=30d&tag=team%3Drare", "/usage?group_by=day", "/usage?group_by=hour",
     "/usage?group_by=model&range=90d", "/usage?group_by=key", "/usage?group_by=user", "/usage?group_by=label", "/models", "/models?range=90d",
     "/routing", "/routing?policy=cheap&quality_floor=0.9", "/alerts", "/keys", "/users", "/playground", "/settings",
