@@ -8,6 +8,7 @@ Source: platform.claude.com model, migration and API version pages; platform.ope
 """
 
 import re
+from functools import lru_cache
 from typing import Final, Literal
 
 from neuroroute.core.dataclass import dataclass
@@ -59,6 +60,7 @@ _CACHED_FROM: Final = (
 _OPENAI_REASONING: Final = re.compile(r"(?:^|/)(?:o[1-9](?:$|-)|gpt-(?:[5-9]|[1-9]\d)|codex)")
 
 
+@lru_cache(maxsize=1024)  # names of upstream models: few
 def claude(model: str) -> Claude:
     """What a model behind the Messages API takes. `model`: the provider's name for it."""
     name = model.lower().replace(".", "-")
@@ -68,12 +70,14 @@ def claude(model: str) -> Claude:
     return _NEWEST_CLAUDE if "claude" in name else _NOT_CLAUDE
 
 
+@lru_cache(maxsize=1024)
 def least_cached_tokens(model: str) -> int | None:
     """How long a beginning must be for a Claude model's prompt cache; None for what is no Claude, which may refuse marks."""
     name = model.lower().replace(".", "-")
     return next((tokens for pattern, tokens in _CACHED_FROM if pattern.search(name)), None) if "claude" in name else None
 
 
+@lru_cache(maxsize=1024)
 def openai_reasoning(model: str) -> bool:
     """Whether an OpenAI-type model refuses max_tokens, stop and any temperature, and takes max_completion_tokens and reasoning_effort."""
     return _OPENAI_REASONING.search(model.lower()) is not None

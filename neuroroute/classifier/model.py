@@ -66,11 +66,10 @@ class Classifier:
         """Reads at most the first 800 and last 400 characters: bounded time for a prompt of any length."""
         seen = extract(prompt)
         table, head, count = self._table, self._head, max(1, seen.size)
-        known, sums = table.sums(seen)
-        share, heads = 1.0 / count**0.5, table.heads
+        sums, heads, share = table.sums(seen), table.heads, 1.0 / count**0.5
         scores = [
             bias + share * scale * said + surface * shown
-            for (bias, scale, surface), said, shown in zip(head.lines, sums, sums[heads:], strict=False)
+            for (bias, scale, surface), said, shown in zip(head.lines, sums, sums[heads + 1 :], strict=False)
         ]
         language = language_of(seen.window, seen.spoken)
         posterior = _softmax(scores[: len(LABELS)], head.temperature["en" if language == "en" else "other"], head.floor)
@@ -82,7 +81,7 @@ class Classifier:
             posterior,
             head.difficulty.probability(scores[len(LABELS) :], posterior, seen.window, len(prompt)),
             language,
-            confidence < head.least_confidence or known < head.least_known * count,
+            confidence < head.least_confidence or sums[heads] < head.least_known * count,
             partial(_reasons, table, seen, best),
         )
 

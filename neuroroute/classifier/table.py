@@ -5,7 +5,7 @@ In the file: a JSON header (scales, biases, calibration), then the feature names
 features stand in the order of their kinds, and the header says how many there are of each: reading it is part of every start.
 
 In memory: per kind of feature a dict from what `features.Seen` has of it to ONE integer that holds all heads of the feature side by side, 16
-bits each, the heads of the form's facts behind those of the text. The sum over a prompt's features is then one sum of integers: seventeen
+bits each: the heads, the number 1, and the heads again for the facts of the form. The sum over a prompt's features is then one sum of integers: seventeen
 additions for the price of one, without NumPy, whose import alone would cost 80 ms and 10 MB. A pair of words is looked up as a pair: nothing is
 written out that only a look-up would read. All names share their words, interned as the tokens of prompts are.
 
@@ -16,6 +16,7 @@ An integer of lanes is the sum of lane * 2 ** (16 * place), negative lanes and a
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from sys import intern
 from typing import Any, Final
 
@@ -43,20 +44,31 @@ class Table:
     _lanes: struct.Struct = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_carry", _in_lanes([_HALF] * (2 * self.heads)))
-        object.__setattr__(self, "_lanes", struct.Struct(f"<{2 * self.heads}h"))
+        object.__setattr__(self, "_carry", _in_lanes([_HALF] * (2 * self.heads + 1)))
+        object.__setattr__(self, "_lanes", struct.Struct(f"<{2 * self.heads + 1}h"))
 
-    def sums(self, seen: Seen) -> tuple[int, Sequence[int]]:
-        """(how many features of the text are known, per head their sum and behind them those of the form's facts) in units of the head's scales."""
+    def sums(self, seen: Seen) -> Sequence[int]:
+        """Per head the sum of the text's features, how many of them are known, per head the sum of the form's facts; in units of the head's scales."""
         words, pairs, stems, first, opening, lead, last, facts = self.rows
-        hits = [*map(words.get, seen.words), *map(pairs.get, seen.pairs), *map(stems.get, seen.stems), *map(first.get, seen.first)]
-        hits += [lead.get(seen.lead), *map(opening.get, seen.opening), *map(last.get, seen.last)]
-        known = len(hits) - hits.count(None)
-        total = sum(filter(None, map(facts.get, seen.facts)))
-        if known <= MOST_AT_ONCE:
-            return known, self._unpacked(sum(filter(None, hits), total))
-        parts = [self._unpacked(sum(filter(None, hits[at : at + MOST_AT_ONCE]))) for at in range(0, len(hits), MOST_AT_ONCE)]
-        return known, [sum(lanes) for lanes in zip(*parts, self._unpacked(total), strict=True)]
+        hits = filter(
+            None,
+            chain(
+                map(words.get, seen.words),
+                map(pairs.get, seen.pairs),
+                map(stems.get, seen.stems),
+                map(first.get, seen.first),
+                map(opening.get, seen.opening),
+                map(last.get, seen.last),
+                (lead.get(seen.lead),),
+            ),
+        )
+        formed = sum(filter(None, map(facts.get, seen.facts)))
+        if seen.size <= MOST_AT_ONCE:
+            return self._unpacked(sum(hits, formed))
+        parts = [self._unpacked(formed)]
+        while some := list(islice(hits, MOST_AT_ONCE)):
+            parts.append(self._unpacked(sum(some)))
+        return list(map(sum, zip(*parts, strict=True)))
 
     def _unpacked(self, total: int) -> tuple[int, ...]:
         return self._lanes.unpack(((total + self._carry) ^ self._carry).to_bytes(self._lanes.size, "little"))
@@ -68,7 +80,7 @@ class Table:
         if row is None:
             return None
         lanes = self._unpacked(row)
-        return lanes[self.heads :] if kind == FACTS else lanes[: self.heads]
+        return lanes[-self.heads :] if kind == FACTS else lanes[: self.heads]
 
 
 def _in_lanes(values: Sequence[int]) -> int:
@@ -103,14 +115,15 @@ def unpack(blob: bytes) -> Table:
         raise ValueError("the table of classifier weights is cut short")
     wide = bytearray(2 * len(cells))
     wide[::2] = cells.translate(bytes(byte ^ 0x80 for byte in range(256)))
-    offset, beyond = _in_lanes([0x80] * heads), LANE_BITS * heads
+    offset, end = _in_lanes([0x80] * heads), LANE_BITS * heads
+    offset -= 1 << end
     packed = [int.from_bytes(row, "little") - offset for (row,) in struct.iter_unpack(f"{2 * heads}s", wide)]
     rows: list[dict[Any, int]] = []
     start = 0
     for kind, count in enumerate(header["kinds"]):
         rows.append(dict(zip(_keys(kind, names[start : start + count]), packed[start : start + count], strict=True)))
         start += count
-    rows[FACTS] = {name: row << beyond for name, row in rows[FACTS].items()}
+    rows[FACTS] = {name: (row - (1 << end)) << (end + LANE_BITS) for name, row in rows[FACTS].items()}
     return Table(tuple(rows), heads, header)
 
 
