@@ -319,6 +319,11 @@ class Usage:
         single = filters.status is not None or filters.client_request_id is not None
         return not single and usage_sums.query(None, given, filters.tag, filters.since, filters.until) is not None
 
+    @staticmethod
+    def hours_are_kept(filters: UsageFilter) -> bool:
+        """Whether sums are kept by the hour too; else a span reads the single calls of the days that it begins and ends in."""
+        return filters.tag is None and sum(value is not None for _, value in _dimensions(filters)) < 2
+
     async def totals(self, filters: UsageFilter) -> UsageSums:
         rows = await self._summed(None, filters) or []
         return UsageSums(**dict(rows[0])) if rows else _NO_CALLS

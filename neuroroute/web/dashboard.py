@@ -19,6 +19,8 @@ from neuroroute.web.session import Visitor, visitor
 from neuroroute.web.state import DATABASE, SERVICES
 
 RANGES: Final = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
+_COUNTED: Final = 50_000
+"""Of so many calls those at the ends of a span are read one by one, to tell how many there are."""
 
 
 async def sign_in_page(request: web.Request) -> web.StreamResponse:
@@ -216,8 +218,8 @@ async def requests_page(request: web.Request, found: Visitor) -> web.StreamRespo
     before, after = _cursor(request, "before"), _cursor(request, "after")
     most = await usage_.at_most(chosen)
     rows = [] if most == 0 else await usage_.along(chosen, limit + 1, before=before, after=None if before else after, total=most)
-    # of a tag sums are kept by the day alone: what is told there is how many this page shows
-    exact = most is not None and chosen.tag is None
+    # of a tag, and of two things at once, sums are kept by the day alone: of many such calls is told how many this page shows
+    exact = most is not None and (usage_.hours_are_kept(chosen) or (most <= _COUNTED and chosen.tag is None))
     total = 0 if most == 0 else (await usage_.totals(chosen)).calls if exact else None
     more, rows = len(rows) > limit, rows[:limit] if after is None or before else rows[-limit:]
     forward = after is not None and before is None

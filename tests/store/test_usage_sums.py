@@ -89,6 +89,16 @@ async def test_dashboards_read_no_single_calls(database: Database) -> None:
                 assert found is not None and "usage_records" not in found[0]
 
 
+def test_hours_are_kept_of_one_thing_at_a_time() -> None:
+    for given in FILTERS:
+        filters = UsageFilter(since=NOON - timedelta(days=3, minutes=-NOON.minute), until=NOON.replace(minute=0), **given)
+        found = usage_sums.query(
+            None, {name: value for name, value in usage._dimensions(filters) if value}, filters.tag, filters.since, filters.until
+        )
+        if filters.status is None and found is not None:
+            assert Usage.hours_are_kept(filters) is ("usage_records" not in found[0]), given
+
+
 @pytest.mark.parametrize("kind", ["key", "tag"])
 async def test_writers_at_once_lose_nothing(database: Database, kind: str) -> None:
 
