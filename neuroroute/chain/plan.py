@@ -63,6 +63,10 @@ def decide(call: Call, s: Services) -> Decision:
     """The decision of a parsed and classified call; asks no provider."""
     assert call.principal is not None and call.catalog is not None and call.client is not None
     asked = call.steering
+    if call.classification is None and asked is NO_STEERING and call.only_provider is None and call.principal.allowed_models is None:
+        named = s.router.named(call.requested_model, call.catalog)
+        if named is not None:
+            return named
     bounds = NO_BOUNDS
     if asked is not NO_STEERING:
         bounds = Bounds(asked.policy, asked.quality_floor, asked.max_cost_usd, asked.max_latency_ms, asked.allow, asked.deny)

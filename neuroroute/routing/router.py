@@ -27,6 +27,8 @@ from neuroroute.routing.strategies import STRATEGIES, Field, Present, escalate, 
 UNREAD: Final = Classification("chat", 0.0, 0.35, "und", frozenset(), 0, abstained=True)
 """Stands in where a call was not classified."""
 NAMED: Final = "named"
+_NAMES_KEPT: Final = 1000
+_NONE_KNOWN: Final = (None, None)
 _KINDS: Final = {Dialect.EMBEDDINGS: "embedding"}
 _UNTRANSLATED: Final = frozenset({Dialect.COMPLETIONS, Dialect.EMBEDDINGS, Dialect.PASS})
 _BOUND_GATES: Final = frozenset({Gate.ALLOW, Gate.DENY, Gate.PRICE, Gate.COST})
@@ -44,6 +46,7 @@ class Router:
     chance: Random = field(default_factory=Random)
     now_s: Callable[[], float] = clock.monotonic_s
     utcnow: Callable[[], datetime] = clock.utcnow
+    _known: dict[str, tuple[Catalog | None, Decision | None]] = field(default_factory=dict, repr=False)
 
     def decide(self, question: Question, seen: Classification | None, catalog: Catalog) -> Decision:
         """
@@ -82,6 +85,34 @@ class Router:
             known = ", ".join(catalog.policies)
             raise BadRequest(f"The policy {policy[:64]!r} is not known; known are {known}, or a number 0..10.", param="neuroroute.policy")
         return self._auto(question, seen_or, catalog, chosen, rule)
+
+    def named(self, name: str, catalog: Catalog) -> Decision | None:
+        """
+        The decision of a call that names one model without fallbacks, was not read and has no bounds: made once for each state of the catalogue.
+
+        None: it is none of them, or the model's health has a say; then `decide`.
+        """
+        of, known = self._known.get(name, _NONE_KNOWN)
+        if of is not catalog or known is None or known.learned_version != self.posteriors.version:
+            if catalog.rules or is_auto(name) or name in catalog.aliases or len(targets := catalog.find(name)) != 1:
+                return None
+            if len(self._known) >= _NAMES_KEPT:
+                self._known.clear()
+            known = self._named(name, targets, catalog)
+            self._known[name] = catalog, known
+        return None if self.health.refused_s(known.targets[0].name, self.now_s()) > 0.0 else known
+
+    def _named(self, name: str, targets: tuple[Target, ...], catalog: Catalog) -> Decision:
+        return Decision(
+            name,
+            targets,
+            "",
+            NAMED,
+            baseline=catalog.baseline_of(name),
+            classification=UNREAD,
+            catalog_version=catalog.version,
+            learned_version=self.posteriors.version,
+        )
 
     def expected(self, target: Target, seen: Classification, catalog: Catalog) -> float | None:
         """The quality that is expected of a model on a prompt; None where the catalogue does not have it."""

@@ -59,6 +59,21 @@ def test_a_named_model_is_never_replaced() -> None:
         assert (decision.policy, decision.reason, decision.candidates) == ("", "named", ())
 
 
+def test_a_named_model_that_nothing_else_was_asked_of_is_decided_once() -> None:
+    router, catalog = Router(Health()), catalog_of()
+    for name in ("small", "one/small", "neuroroute/small"):
+        known = router.named(name, catalog)
+        assert known == router.decide(Question(name, CALLER), None, catalog) and known is router.named(name, catalog)
+    backed = model("backed", at="one", fallbacks=("small",))
+    changed = build_catalog({"one": provider("one")}, [SMALL, backed], known=NOTHING_KNOWN, aliases={"pair": ["small", "backed"]})
+    assert router.named("small", changed) is not router.named("small", catalog)
+    assert router.named("pair", changed) is router.named("auto", changed) is router.named("backed", changed) is None
+    assert router.named("small", catalog_of(rules=[rule_of({"tag.team": "research"}, policy="best")])) is None
+    assert broken("one/small").named("small", catalog) is None
+    with pytest.raises(UnknownModel):
+        router.named("smal", catalog)
+
+
 def test_auto_has_the_others_as_fallbacks_in_order_of_rank() -> None:
     decision = ask("auto:best")
     assert [target.name for target in decision.targets] == ["two/large", "two/middle", "one/small"]
