@@ -5,7 +5,7 @@ THE MAP. A floor imports only floors below it; packages on one floor do not know
 joins them in `chain`.
 
     __main__   `python -m neuroroute`, and the nursery of a supervisor
-    cli        the commands: keys users models providers config (assignments) migrate alerts doctor usage launch (coding tools) route (offline expect) replay refit, docs
+    cli        the commands (line): keys users models providers config (assignments) migrate alerts doctor usage launch (coding tools) route (offline expect) replay refit, docs
                (the README's tables) | backup, imports (moving: apply deployments draft litellm litellm_keys litellm_settings openrouter services)
                | out: how they print
     serve      run a process: run process supervisor nursery worker listener database banner

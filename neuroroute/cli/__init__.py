@@ -1,106 +1,33 @@
 """
-The command line: `neuroroute <verb>`. Each verb imports what it needs when it runs, so that `serve` starts without the rest.
+The command line: `neuroroute <verb>`. Each verb imports what it needs when it runs, so that `serve` starts without the rest; where it is told
+plainly, even without the library of the command line (`line`), whose import is a twentieth of its start.
 
 Verbs that print data take `--json`. Faults of the operator (settings, configuration, database) are told in plain lines, exit status 2.
 """
 
 import sys
-from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-import typer
+from neuroroute.cli.out import faults, served
 
-from neuroroute import __version__
-from neuroroute.cli.out import Fault, faults, load
-
-_GROUPS: Final = {
-    "keys": "keys",
-    "users": "users",
-    "models": "models",
-    "providers": "providers",
-    "config": "config",
-    "migrate": "migrate",
-    "journal": "journal",
-    "alerts": "alerts",
-    "import": "imports",
+SERVES: Final = {
+    "--host": "host",
+    "--port": "port",
+    "--workers": "workers",
+    "--config": "neuroroute_config",
+    "--data-dir": "neuroroute_data_dir",
 }
-"""Verbs that have verbs of their own, each in a module of this package, as its `app`."""
-_VERBS: Final = {
-    "launch": "launch",
-    "route": "route",
-    "usage": "usage",
-    "replay": "replay",
-    "refit": "refit",
-    "backup": "backup",
-    "restore": "backup",
-}
-"""Single verbs, each a function of that name in a module of this package."""
-_OPTIONS: Final[dict[str, dict[str, Any]]] = {"launch": {"context_settings": {"ignore_unknown_options": True}}}
-
-
-def command_line(verb: str | None = None) -> typer.Typer:
-    """
-    The command line. Where `verb` is one of its verbs, with that one alone: to import and describe all of them takes a third of the time in
-    which `serve` starts.
-    """
-    found = typer.Typer(
-        name="neuroroute",
-        help="An OpenAI-compatible gateway that sends each request to the model that suits it best.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        add_completion=True,
-    )
-    found.callback(invoke_without_command=True)(_root)
-    own: dict[str, Callable[..., None]] = {"serve": serve, "doctor": doctor}
-    everything = verb not in {*_GROUPS, *_VERBS, *own}
-    for name, module in _GROUPS.items():
-        if everything or name == verb:
-            found.add_typer(import_module(f"neuroroute.cli.{module}").app, name=name)
-    for name, function in own.items():
-        if everything or name == verb:
-            found.command(name)(function)
-    for name, module in _VERBS.items():
-        if everything or name == verb:
-            found.command(name, **_OPTIONS.get(name, {}))(getattr(import_module(f"neuroroute.cli.{module}"), name))
-    return found
-
-
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        print(__version__)
-        raise typer.Exit
-
-
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [HOST].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [PORT].")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes [WORKERS].")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file [NEUROROUTE_CONFIG].")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for the database and the admin key [NEUROROUTE_DATA_DIR].")] = None,
-) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C."""
-    from neuroroute.serve import StartFailed, run
-
-    settings = load(host=host, port=port, workers=workers, neuroroute_config=config, neuroroute_data_dir=data_dir)
-    try:
-        raise typer.Exit(run(settings))
-    except StartFailed as failed:
-        raise Fault(str(failed)) from failed
-
-
-def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check what the gateway needs: Python, folders, database, Redis, port, providers; and say what to do."""
-    from neuroroute.cli.doctor import examine
-
-    raise typer.Exit(examine(load(), as_json=json))
+"""The options of `serve`, and the settings that they stand for."""
 
 
 def main() -> int:
     """Run the command line. Returns the exit status."""
     try:
+        if (told := plainly(sys.argv[1:])) is not None:
+            return served(**told)
+        from neuroroute.cli.line import command_line
+
         command_line(sys.argv[1] if len(sys.argv) > 1 else None)(prog_name="neuroroute")
     except faults() as error:
         print(f"neuroroute: {error}" if "\n" not in str(error) else f"neuroroute:\n{error}", file=sys.stderr)
@@ -108,3 +35,13 @@ def main() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def plainly(words: Sequence[str]) -> dict[str, str] | None:
+    """What `serve` is told, in pairs of an option and its value; None where the words are others, or may be mistaken ones."""
+    options, values = words[1::2], words[2::2]
+    if words[:1] != ["serve"] or len(options) != len(values) or not SERVES.keys() >= set(options):
+        return None
+    told = {SERVES[option]: value for option, value in zip(options, values, strict=True)}
+    numbers = [told[name] for name in ("port", "workers") if name in told]
+    return told if all(value and value[0] != "-" for value in values) and all(map(str.isdecimal, numbers)) else None

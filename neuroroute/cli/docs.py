@@ -39,7 +39,7 @@ def commands_markdown() -> str:
     """The verbs of the command line as a table, each with what its own help says first."""
     from typer.main import get_command
 
-    from neuroroute.cli import command_line
+    from neuroroute.cli.line import command_line
 
     lines = ["| command | what it does |", "|---|---|"]
     lines += [f"| `{name}` | {text.replace('|', '&#124;')} |" for name, text in _verbs("neuroroute", get_command(command_line()))]

@@ -24,6 +24,16 @@ def load(**overrides: object) -> Settings:
     return settings.read(**overrides)
 
 
+def served(**overrides: object) -> int:
+    """Run the gateway until it is told to stop. Returns the exit status. Raises: Fault."""
+    from neuroroute.serve import StartFailed, run
+
+    try:
+        return run(load(**overrides))
+    except StartFailed as failed:
+        raise Fault(str(failed)) from failed
+
+
 def faults() -> tuple[type[Exception], ...]:
     """What is told without a traceback."""
     from neuroroute.core.config import ConfigFaulty

@@ -52,7 +52,7 @@ def test_every_route_is_in_openapi():
 def test_every_command_of_the_readme_exists():
     from typer.main import get_command
 
-    from neuroroute.cli import command_line
+    from neuroroute.cli.line import command_line
 
     verbs = set(get_command(command_line()).commands)
     named = set(re.findall(r"`neuroroute ([a-z]+)", README))

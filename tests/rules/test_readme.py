@@ -13,7 +13,7 @@ import yaml
 from typer.main import get_command
 
 from neuroroute.chain.steering import steering
-from neuroroute.cli import command_line
+from neuroroute.cli.line import command_line
 from neuroroute.core import settings
 from neuroroute.core.config import build, parse
 from neuroroute.web.routes import table
