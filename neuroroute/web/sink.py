@@ -266,7 +266,7 @@ class StraightSink(LineSink):
             with contextlib.suppress(ClientGone):
                 self._say(self._head(status, len(body), headers) + body)
                 self._complete = True
-                if len(body) > _ROOM_BYTES:
+                if self._line._paused:  # what the client asks next waits until it took this
                     await self._drained()
         if not (self._kept_line and self._complete):
             self._line.force_close()

@@ -20,6 +20,7 @@ from tests.support.upstream import Upstream, dumps, whole
 
 BODY = dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}], "temperature": 1})
 DATA = request(BODY)
+WARM = dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
 HEAD, _, _ = DATA.partition(b"\r\n\r\n")
 
 
@@ -82,6 +83,29 @@ async def test_what_is_not_plain_goes_the_usual_way(database_url: str, heads: tu
             assert await to.head() == "HTTP/1.1 100 Continue\r\n\r\n"
         status, _, _ = await to.read()
         assert status == 200 and served.count == (heads == ("Content-Encoding: identity",))
+
+
+async def test_a_body_in_chunks_is_put_together(database_url: str) -> None:
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw, line(gw) as to:
+        served, head = Counting(gw), HEAD.rpartition(b"\r\n")[0] + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+        pieces = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (BODY[:9], BODY[9:], b""))
+        assert (await to.ask(head + pieces))[0] == 200 and served.count == 1
+        assert json.loads(up.seen[-1].body)["temperature"] == 1
+
+
+async def test_who_takes_nothing_is_answered_no_further(database_url: str) -> None:
+    long = {**ANSWER, "choices": [{**ANSWER["choices"][0], "message": {"role": "assistant", "content": "x" * 60_000}}]}
+    async with Upstream() as up, gateway(database_url, one(up)) as gw, line(gw) as to:
+        up.will(whole(long))
+        assert (await to.ask(request(WARM)))[0] == (await to.ask(request(WARM)))[0] == 200
+        hits, counts = 0, gw.services.cache.counts
+        for _ in range(1000):
+            to.write(request(WARM))
+            await asyncio.sleep(0.01)
+            if counts.hits == hits:
+                break
+            hits = counts.hits
+        assert 1 < hits < 500  # 30 MB: what the sockets between hold, and no more
 
 
 async def test_what_is_sent_before_the_answer_is_answered_in_order(database_url: str) -> None:
