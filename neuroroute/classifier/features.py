@@ -222,7 +222,7 @@ class _Cuts(dict[str, tuple[str, ...]]):
 
     def __missing__(self, piece: str) -> tuple[str, ...]:
         found: list[str] = []
-        for word in _WORDS.findall(piece):
+        for word in [piece] if piece.isalpha() and (piece.isascii() or max(piece) < "\u0e00") else _WORDS.findall(piece):
             first = word[0]
             if first >= "\u0e00" and _unspaced(first):
                 found += [word] if len(word) == 1 else [word[at : at + 2] for at in range(len(word) - 1)]
