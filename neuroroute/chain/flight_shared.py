@@ -23,7 +23,8 @@ from neuroroute.store.kv import KV, KVAway, Scripts
 
 PUBLISH_S: Final = 0.25
 LOOK_S: Final = 0.04
-_ALIVE_S: Final = 3.0  # a leader that wrote nothing for so long is dead
+_ALIVE_S: Final = 10.0  # a leader that wrote nothing for so long is dead; a worker that only lacks its CPU for a few seconds is not
+_BEAT_S: Final = 1.0
 _ENDED_S: Final = 5.0  # for who came while it ran
 _AWAY_S: Final = 1.0  # so long an outage of the store is waited through
 _LONGEST_S: Final = 900.0
@@ -121,7 +122,7 @@ class SharedFlights:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PUBLISH_S):
                     await landed.wait()
-            if flight.over or (len(flight.pieces) == published and monotonic_s() - written_s < _ALIVE_S / 3):
+            if flight.over or (len(flight.pieces) == published and monotonic_s() - written_s < _BEAT_S):
                 continue
             published, written_s = len(flight.pieces), monotonic_s()
             await _set(store, key, _live(flight, name), _ALIVE_S)
