@@ -8,7 +8,6 @@ written before changes nothing. The files are deleted only when all of it is in 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -17,6 +16,7 @@ from neuroroute.accounting.flusher import Flusher
 from neuroroute.accounting.frames import Kind
 from neuroroute.accounting.journal import Orphan, orphans, set_aside
 from neuroroute.accounting.records import Codec
+from neuroroute.core.dataclass import dataclass
 
 R = TypeVar("R")
 

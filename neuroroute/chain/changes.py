@@ -7,13 +7,13 @@ anything is wrong. Pages, the API and the command line all come through here; wh
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from neuroroute.access.keys import NOBODY, Actor, note
 from neuroroute.chain import private_hosts
 from neuroroute.chain.versions import Credentials, State, Versions, layer_of, sealed_of, unsealed
 from neuroroute.core.config import Change, Config, ConfigFaulty, changes, effective, mask_of, masked, patched
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import BadRequest, NotFound
 from neuroroute.core.sealing import SealBroken
 from neuroroute.core.settings import MASK

@@ -28,7 +28,7 @@ class Rules:
 class LimitRules:
     """The rules of every key, made at its first call. `overall` are the limits of the gateway as a whole."""
 
-    def __init__(self, settings: Settings, overall: Limits = Limits()) -> None:  # noqa: B008 - frozen
+    def __init__(self, settings: Settings, overall: Limits = Limits()) -> None:
         self._overall = overall
         self._defaults = {
             "v1": (settings.rate_limit_max, settings.rate_limit_window / 1000),

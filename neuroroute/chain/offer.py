@@ -6,9 +6,9 @@ A change swaps the whole catalogue at once; calls that run keep the one that the
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from neuroroute.core.config import DATABASE, Config, ConfigFaulty, Layer, build, from_environment
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.settings import Settings
 from neuroroute.core.types import Model, Provider
 from neuroroute.routing.catalog import Catalog, CatalogHolder

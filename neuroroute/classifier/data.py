@@ -2,12 +2,12 @@
 
 import gzip
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from neuroroute.classifier.labels import LABELS
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import loads
 
 CATEGORY_FILES: Final = ("categories_realistic", "categories_datasets")

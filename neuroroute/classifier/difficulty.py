@@ -10,12 +10,12 @@ the table, the label posterior, the length and, for problems, a few counts.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import exp, log, log1p
 from operator import mul
 from typing import Any, Final
 
 from neuroroute.classifier.labels import LABELS
+from neuroroute.core.dataclass import dataclass
 
 EXAM: Final = "exam"
 WIDE: Final = "wide"

@@ -6,7 +6,6 @@ difficulty as read by heads that never saw the prompt's field or task. The choic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from neuroroute.classifier.data import Example
 from neuroroute.classifier.fit import Floats
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.success import success
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.value import BALANCED, DIAL_MAX, Aim, Offer, aim_of_dial, best_of, rank
 
 TOKENS_OUT: Final = {"mmlu_pro": 350, "llmrouter": 250}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from re import compile as pattern
 from typing import Final
@@ -15,6 +15,7 @@ from neuroroute.classifier.data import Example
 from neuroroute.classifier.difficulty import KINDS, kind_of, measures
 from neuroroute.classifier.features import window
 from neuroroute.classifier.labels import LABELS
+from neuroroute.core.dataclass import dataclass
 
 REALISTIC: Final = frozenset({"arena_hard_v0.1", "oasst", "self_instruct_seed", "belle_eval", "multiseed"})
 CORPUS: Final = "nr_corpus"

@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from neuroroute.classifier.features import window
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.recipe import EXAMS, REALISTIC, Sheet, examples_of, make_sheet, originals, realistic, stem_of
 from neuroroute.classifier.table import pack
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import dumps_pretty
 
 SEED: Final = 20240

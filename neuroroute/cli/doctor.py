@@ -6,11 +6,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from neuroroute.cli.out import show
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.production import risks
 from neuroroute.core.settings import Settings
 

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -19,6 +18,7 @@ import typer
 
 from neuroroute.cli.out import Fault, load
 from neuroroute.core import jsonbytes
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.settings import MASK, Settings, child_environment
 
 KEY_VARIABLE: Final = "NEUROROUTE_API_KEY"

@@ -11,8 +11,9 @@ routed differently from a short one merely because all its prices are higher.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from neuroroute.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ In that order, field by field: the operator's word counts before the server's, t
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.jsonbytes import dumps_sorted
 from neuroroute.core.types import Dialect, Model, Price, Protocol, Provider, Target, Timeouts
 from neuroroute.core.value import AIMS, Aim, aim_of_dial

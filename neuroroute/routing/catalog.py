@@ -8,11 +8,11 @@ public name, `provider/model`.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import UnknownModel
 from neuroroute.core.types import Model, Provider, Target
 from neuroroute.core.value import DIAL_MAX, Aim, aim_of_dial

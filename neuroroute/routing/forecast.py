@@ -9,9 +9,9 @@ Length: a table per label, replaced by what models really write (`Lengths`).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.types import LABELS, Classification, Model
 
 STEEPNESS: Final = 4.0

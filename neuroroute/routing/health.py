@@ -14,10 +14,10 @@ seconds): for longer each time, and never more than half of the targets at once.
 
 import enum
 import math
-from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import (
     ConnectFailed,
     StreamCut,

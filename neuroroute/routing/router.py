@@ -7,12 +7,13 @@ A model that the client named is never replaced by another; only an alias or a r
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from random import Random
 from typing import Final
 
 from neuroroute.core import clock
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import BadRequest, Forbidden, Unavailable
 from neuroroute.core.types import Classification, Dialect, Target
 from neuroroute.routing.catalog import AUTO, Catalog, Policy, is_auto

@@ -8,10 +8,10 @@ STRATEGIES says what each policy maximises; the arithmetic is `core.value.rank`.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
 
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.types import Classification, Dialect
 from neuroroute.core.value import AIMS, Aim, utilities_of
 from neuroroute.routing.catalog import Entry

@@ -15,10 +15,10 @@ whoever asked its model and how much longer that took, [10^-9 USD, ms].
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
+from neuroroute.core.dataclass import dataclass
 from neuroroute.routing.decision import Candidate, Decision
 
 VERSION: Final = 1

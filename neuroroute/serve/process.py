@@ -7,7 +7,6 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from aiohttp import web
 
 from neuroroute.core import tasks
 from neuroroute.core.clock import monotonic_s
+from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.settings import Settings
 from neuroroute.serve.banner import Facts
 from neuroroute.serve.listener import BACKLOG

@@ -1,13 +1,13 @@
 """/admin/alerts: what is wrong and what was, how the rules stand, and who takes care of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from aiohttp import web
 
 from neuroroute.access.keys import note
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.errors import NotFound
 from neuroroute.core.types import Principal
 from neuroroute.store.alert_silences import AlertSilences, Silence, silent_until

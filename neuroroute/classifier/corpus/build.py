@@ -12,12 +12,12 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from neuroroute.classifier.corpus import material, styles
 from neuroroute.core import jsonbytes
+from neuroroute.core.dataclass import dataclass
 
 PROMPTS_PATH: Final = material.ROOT / "prompts.jsonl.gz"
 SEED: Final = "nr-corpus-1"

@@ -8,11 +8,11 @@ difficulty level 3 of 5; lines without such a head continue the prompt above. In
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from neuroroute.classifier.labels import LABELS
+from neuroroute.core.dataclass import dataclass, field
 
 ROOT: Final = Path(__file__).parent
 _LABEL_LINE: Final = re.compile(r"#(" + "|".join(LABELS) + r")$")

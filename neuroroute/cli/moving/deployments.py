@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from neuroroute.cli.moving.draft import Draft, number, plain, whole
 from neuroroute.cli.moving.services import SERVICES, SIGNED, Service, address, elsewhere, host_word, word_of
+from neuroroute.core.dataclass import dataclass
 from neuroroute.core.types import Price
 from neuroroute.routing.facts import facts
 

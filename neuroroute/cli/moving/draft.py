@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from neuroroute.core.config import Layer, build, dump, parse
+from neuroroute.core.dataclass import dataclass, field
 
 _SLUG: Final = re.compile(r"[^a-z0-9]+")
 

@@ -9,12 +9,12 @@ Source: docs.litellm.ai, the pages on proxy configs, reliability, load balancing
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from neuroroute.cli.moving import litellm_settings
 from neuroroute.cli.moving.deployments import Deployment, Deployments
 from neuroroute.cli.moving.draft import Draft, mappings, number, plain
+from neuroroute.core.dataclass import dataclass, field
 
 _TAKEN: Final = re.compile(r"(neuroroute/)?auto(:.*)?|neuroroute/.*|")
 _SECTIONS: Final = {

@@ -5,11 +5,11 @@ LiteLLM keeps a digest of each key that can not become ours, so a fresh one is m
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from neuroroute.cli.moving.draft import Draft, number, whole
+from neuroroute.core.dataclass import dataclass, field
 
 OWNER: Final = "litellm"
 """The user who gets the keys that belong to nobody."""

@@ -5,9 +5,10 @@ Source: the providers' own API references and LiteLLM's provider pages, read 202
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
+
+from neuroroute.core.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
