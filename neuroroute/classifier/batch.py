@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Final
 
 from neuroroute.classifier.model import Classifier
 from neuroroute.classifier.success import success
 
 Catalogue = Mapping[str, Mapping[str, float]]
+_FIRST: Final = "Write a function that adds 2 and 3."
 
 
 def answer(classifier: Classifier, question: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
@@ -49,5 +50,6 @@ def answer(classifier: Classifier, question: Mapping[str, Any], catalogue: Catal
 
 def answers(classifier: Classifier, questions: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> Iterator[dict[str, Any]]:
     """One answer per question, as each is read."""
+    classifier.read(_FIRST)  # what a process does once is no part of the first prompt's time
     for question in questions:
         yield answer(classifier, question, catalogue)

@@ -15,12 +15,12 @@ KEY = "nr-bench-admin-key"
 _CONFIG = """\
 providers:
   mock:      {{protocol: openai,    base_url: "http://127.0.0.1:{port}/v1", api_key: sk-mock}}
-  anthropic: {{protocol: anthropic, base_url: "http://127.0.0.1:{port}",    api_key: sk-mock}}
+  messages:  {{protocol: anthropic, base_url: "http://127.0.0.1:{port}",    api_key: sk-mock}}
 models:
-  mock-1:         {{provider: mock, {facts}, quality: {{default: 0.6}}}}
-  mock-2:         {{provider: mock, {facts}, quality: {{default: 0.8}}}}
-  mock-anthropic: {{provider: anthropic, {facts}, quality: {{default: 0.7}}}}
+{models}  mock-anthropic: {{provider: messages, {facts}, quality: {{default: 0.5}}}}
 """
+_MODELS = "".join(f"  mock-{n}: {{provider: mock, {{facts}}, quality: {{default: 0.{n + 1}}}}}\n" for n in range(1, 8))
+"""What `auto` chooses among, with the one above: as many as an operator may have, all of them of the client's dialect but one."""
 _FACTS = "price: {input: 1.0, output: 4.0}, context_window_tokens: 128000, max_output_tokens: 8192, abilities: [tools, json_schema]"
 _HIGH = "1000000000"
 
@@ -55,7 +55,8 @@ def neuroroute(upstream: Side, cpu: int | None, *, workers: int = 1, redis: bool
         database = postgres.copy()
         stack.callback(postgres.drop, database)
         config = folder / "neuroroute.yaml"
-        config.write_text(_CONFIG.format(port=upstream.url.split(":")[2].partition("/")[0], facts=_FACTS))
+        models = _MODELS.replace("{facts}", _FACTS)
+        config.write_text(_CONFIG.format(port=upstream.url.split(":")[2].partition("/")[0], facts=_FACTS, models=models))
         port = free_port()
         environ = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "PYTHONPATH")} | {
             "DATABASE_URL": database,
