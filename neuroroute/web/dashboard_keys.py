@@ -22,6 +22,7 @@ from neuroroute.web.session import PATH, Visitor
 from neuroroute.web.state import DATABASE, SERVICES
 
 _LISTS = ("allowed_models", "allowed_routes", "allowed_ips")
+_WORDS = ("kept", "never")
 
 
 @page
@@ -86,6 +87,8 @@ async def create_key(request: web.Request, found: Visitor) -> web.StreamResponse
 def _key_fields(fields: Mapping[str, str]) -> dict[str, Any]:
     """The form as the body of POST /admin/api-keys; what is left empty is not sent."""
     body = {"name": fields.get("name", ""), **forms.filled(fields, ("user_id", "expires_at", "on_disconnect")), **forms.budget_of(fields)}
+    if (words := fields.get("store_prompts")) in _WORDS:
+        body["store_prompts"] = words == "kept"
     body |= {name: forms.words(listed) for name in _LISTS if (listed := fields.get(name, "")).strip()}
     if limits := forms.filled(fields, ("requests_per_minute", "tokens_per_minute", "concurrency")):
         body["limits"] = limits
@@ -111,11 +114,12 @@ async def rotate_key(request: web.Request, found: Visitor) -> web.StreamResponse
 
 @page
 async def change_key(request: web.Request, found: Visitor) -> web.StreamResponse:
-    """POST /dashboard/keys/{id}: other limits, another budget, other models, paths and addresses."""
+    """POST /dashboard/keys/{id}: other limits, another budget, other models, paths and addresses, and whether the words of its calls may be kept."""
     fields = await forms.of_admin(request, found)
     key = await admin_keys.found(request, found.principal)
     given = _key_fields(fields)
     body = {name: given.get(name) for name in ("limits", "budget", *(name for name in _LISTS if name in fields))}
+    body |= {name: given[name] for name in ("store_prompts",) if name in given}
     try:
         await admin_keys.updated(request, found.principal, key, validated(KeyUpdate, body))
     except forms.MENDABLE as error:

@@ -359,7 +359,14 @@ async def test_limits_of_a_key_are_changed_by_admins(gw):
         assert (key["allowed_models"], key["allowed_routes"], key["allowed_ips"]) == (["auto"], None, None)
         assert (await browser.send("/dashboard/keys", place))[0] == 303
         [key] = [one for one in await keys(gw) if one["id"] == made["id"]]
-        assert key["limits"] == {} and key["budget"] is None
+        assert key["limits"] == {} and key["budget"] is None and key["store_prompts"] is True
+        for words, may_be_kept in (("never", False), ("kept", True)):
+            assert (await browser.send("/dashboard/keys", place, store_prompts=words))[0] == 303
+            [key] = [one for one in await keys(gw) if one["id"] == made["id"]]
+            assert key["store_prompts"] is may_be_kept
+        assert (await browser.send("/dashboard/keys", "/dashboard/keys", name="silent", store_prompts="never"))[0] == 200
+        [key] = [one for one in await keys(gw) if one["name"] == "silent"]
+        assert key["store_prompts"] is False
     async with Browser(gw) as browser:
         await browser.sign_in(narrow["key"])
         _, text, _ = await browser.get("/dashboard/keys")
