@@ -160,7 +160,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     cors.allow(app, settings.cors_origins)
 
     def swapped(catalog: Catalog) -> None:
-        known = frozenset(entry.key for entry in catalog.entries.values())
+        known = catalog.keys()
         services.health.keep(known)
         services.throttles.keep(known)
         _configure(services, offer)

@@ -125,6 +125,10 @@ class Catalog:
     def of(self, target: Target) -> Entry | None:
         return self._by_key.get(target.name)
 
+    def keys(self) -> frozenset[str]:
+        """`Target.name` of all models, also of those that their provider is known for and did not list."""
+        return frozenset(self._by_key)
+
     def candidates(self, kind: str = "chat") -> tuple[Entry, ...]:
         """What `auto` chooses among."""
         return self._by_kind.get(kind, ())

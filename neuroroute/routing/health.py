@@ -291,7 +291,8 @@ class Health:
 
     def refused_s(self, target: str, now_s: float) -> float:
         """Seconds until the target may be tried; 0 = now. A look, nothing is reserved."""
-        return self._breakers[target].refused_s(now_s) if target in self.shut else 0.0
+        breaker = self._breakers.get(target) if target in self.shut else None
+        return 0.0 if breaker is None else breaker.refused_s(now_s)
 
     def avoids(self, now_s: float) -> bool:
         """Whether any target at all is avoided at present."""
@@ -347,7 +348,8 @@ class Health:
     def keep(self, targets: frozenset[str]) -> None:
         """Forget targets that the catalogue no longer has."""
         for name in [name for name in self._breakers if name not in targets]:
-            del self._breakers[name], self.latencies[name]
+            self._breakers.pop(name).shut = set()  # an attempt that still runs tells it, and nobody else
+            del self.latencies[name]
             self.shut.discard(name)
 
     def snapshot(self, now_s: float) -> tuple[TargetHealth, ...]:

@@ -67,7 +67,9 @@ def tend(settings: Settings, listener: socket.socket, control: socket.socket) ->
                 woken.recv(4096)
             _bury(children, control)
         if control in ready:
-            asked, fds, _, _ = socket.recv_fds(control, _SLOT_BYTES, 1)
+            asked, fds = b"", list[int]()
+            with contextlib.suppress(ConnectionError):  # a supervisor that was killed with words of ours unread
+                asked, fds, _, _ = socket.recv_fds(control, _SLOT_BYTES, 1)
             if not asked:
                 wanted = False
                 listener.close()  # or connections would wait here for nobody

@@ -149,18 +149,32 @@ class Supervisor:
         reader, writer = await asyncio.open_connection(sock=ours)
         with theirs:
             async with self._birth:
-                pid = await self._nurseries[-1].bear(slot, theirs)
-                if pid is None:
+                pid = await self._bear(slot, theirs)
+                if pid is None and not self._stopping.is_set():
                     await self._launch_nursery()
-                    pid = await self._nurseries[-1].bear(slot, theirs)
+                    pid = await self._bear(slot, theirs)
         if pid is None:
             writer.close()
             return None
         worker = Worker(slot, pid, self._nurseries[-1], writer, monotonic_s(), monotonic_s())
         self._slots[slot] = worker
         self._all.add(worker)
+        if self._stopping.is_set():
+            worker.leave()
         spawn(self._hear(worker, reader), name=f"worker {slot}")
         return worker
+
+    async def _bear(self, slot: int, control: socket.socket) -> int | None:
+        """A child of the present nursery; None: it is gone, or hangs, or none is wanted any more."""
+        nursery = self._nurseries[-1]
+        if self._stopping.is_set():
+            return None
+        try:
+            return await asyncio.wait_for(nursery.bear(slot, control), READY_MAX_S)
+        except TimeoutError:
+            _log.error("the process that workers are born of hangs: killed")
+            nursery.kill()
+            return None
 
     async def _launch_nursery(self) -> None:
         """A fresh one, which reads the code anew."""
@@ -220,9 +234,12 @@ class Supervisor:
     async def _roll(self) -> None:
         """Replace all workers, one by one; the old one goes when the new one is ready."""
         async with self._rolling:
+            if self._stopping.is_set():
+                return
             before = self._nurseries[-1]
             async with self._birth:
                 await self._launch_nursery()
+                fresh = self._nurseries[-1]
             for slot in range(self._settings.workers):
                 old = self._slots[slot]
                 new = await self._start(slot)
@@ -232,7 +249,8 @@ class Supervisor:
                     if new is not None:
                         new.leave("end")
                     self._slots[slot] = old
-                    self._nurseries.append(before)
+                    fresh.close()  # children of its that serve stay
+                    self._nurseries = [*(one for one in self._nurseries if one is not before), before]
                     return
                 old.leave("retire")
             before.close()

@@ -140,6 +140,8 @@ class EmbeddedPostgres:
         while True:
             if not self.alive():
                 await asyncio.to_thread(self.ensure)
+            if self._syncing is not None:
+                self._syncing.poll()  # or it stays a zombie
             await asyncio.sleep(every_s)
 
     def stop(self) -> None:

@@ -168,6 +168,7 @@ class EdgeHandler(RequestHandler):
             self._edge.serve_soon(self)
         elif self._hold is None:
             self._hold = self._loop.call_later(WHOLE_SOON_S, self._wake)
+            self._next_keepalive_close_time = self._loop.time() + KEEPALIVE_S  # the line is not idle
 
     def _is_plain(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         straight = self._edge.straight
@@ -176,7 +177,7 @@ class EdgeHandler(RequestHandler):
         if message.method != "POST" or message.version != HttpVersion11 or message.should_close or message.compression or message.upgrade:
             return False
         if payload.is_eof():
-            return payload.exception() is None and "Expect" not in message.headers
+            return payload.exception() is None and payload.total_bytes <= self._edge.max_body_bytes and "Expect" not in message.headers
         length = message.headers.get("Content-Length")
         return length is not None and int(length) <= READ_BUFFER_BYTES and "Expect" not in message.headers
 

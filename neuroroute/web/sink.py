@@ -257,7 +257,7 @@ class StraightSink(LineSink):
     async def end(self) -> None:
         self._say(b"0\r\n\r\n")
         self._complete = True
-        await self._drained()
+        await self._taken()
 
     async def finish(self) -> None:
         """The call is over: a whole answer goes out; the line is closed where it is not kept, or what was begun has no end."""
@@ -267,7 +267,7 @@ class StraightSink(LineSink):
                 self._say(self._head(status, len(body), headers) + body)
                 self._complete = True
                 if self._line._paused:  # what the client asks next waits until it took this
-                    await self._drained()
+                    await self._taken()
         if not (self._kept_line and self._complete):
             self._line.force_close()
 
@@ -277,6 +277,11 @@ class StraightSink(LineSink):
             with contextlib.suppress(ClientGone):
                 self._say(head_of(500, len(body), lines_of({"content-type": "application/json"}), keep=False) + body)
         self._line.force_close()
+
+    async def _taken(self) -> None:
+        """The client took what was said. However slowly it reads: who takes nothing is cut off by the line. Raises ClientGone."""
+        with _gone():
+            await self._line._drain_helper()
 
     def _head(self, status: int, length: int | None, headers: Mapping[str, str]) -> bytes:
         assert isinstance(self._line, EdgeHandler)

@@ -108,6 +108,20 @@ async def test_who_takes_nothing_is_answered_no_further(database_url: str) -> No
         assert 1 < hits < 500  # 30 MB: what the sockets between hold, and no more
 
 
+async def test_who_reads_slowly_but_reads_gets_all(database_url: str) -> None:
+    long = {**ANSWER, "choices": [{**ANSWER["choices"][0], "message": {"role": "assistant", "content": "x" * 20_000_000}}]}
+    async with Upstream() as up, gateway(database_url, one(up), slow_client_timeout_s=0.5) as gw, line(gw) as to:
+        up.will(whole(long))
+        to.write(DATA)
+        headers = await to.head()
+        left = int(headers.partition("content-length: ")[2].partition("\r\n")[0])
+        began_s = asyncio.get_running_loop().time()
+        while left:
+            left -= len(await to.some())
+            await asyncio.sleep(0.005)
+        assert asyncio.get_running_loop().time() - began_s > 1.0
+
+
 async def test_what_is_sent_before_the_answer_is_answered_in_order(database_url: str) -> None:
     async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw, line(gw) as to:
         bodies = [dumps({"model": "m", "messages": [{"role": "user", "content": f"Hello {n}"}], "max_tokens": n}) for n in range(1, 9)]

@@ -66,6 +66,17 @@ def test_what_is_not_the_targets_fault_never_opens(error: Exception) -> None:
     assert health.look("p/m", 50.0).state is State.CLOSED
 
 
+def test_an_attempt_that_outlives_its_targets_place_in_the_catalogue_says_nothing_of_it() -> None:
+    health = Health(failures=1, open_s=30.0)
+    first, second = health.admit("p/m", 0.0), health.admit("p/m", 0.0)
+    health.keep(frozenset())
+    first.failed(ConnectFailed("down"), 1.0)
+    assert health.refused_s("p/m", 1.0) == 0.0
+    health.admit("p/m", 2.0).failed(ConnectFailed("down"), 2.0)
+    second.succeeded(3.0)
+    assert health.refused_s("p/m", 3.0) > 0.0
+
+
 def test_an_answer_between_failures_keeps_it_closed_until_half_of_the_calls_fail() -> None:
     health = Health(failures=5)
     for second in range(40):  # one in four fails

@@ -51,6 +51,13 @@ class Line:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         return int(head[0].split(" ")[1]), headers, await self._reader.readexactly(int(headers["content-length"]))
 
+    async def some(self) -> bytes:
+        """What came of a body so far, at most 64 KiB of it. Raises IncompleteReadError at the line's end."""
+        data = await asyncio.wait_for(self._reader.read(64 << 10), 5)
+        if not data:
+            raise asyncio.IncompleteReadError(b"", None)
+        return data
+
     async def ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
         self.write(data)
         return await self.read()
