@@ -6,6 +6,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 PYTHON ?= $(shell for python in python3 python python3.13 python3.12 python3.14 python3.11; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then command -v $$python; break; fi; done)
 ARGS ?=
+JOBS ?= 3
 IMAGE ?= neuroroute:latest
 SOURCES := neuroroute tests
 
@@ -18,9 +19,10 @@ help: ## show what can be made
 run: $(VENV)/.run ## run the gateway from this checkout (ARGS="--port 8080")
 	@exec $(PY) -m neuroroute serve $(ARGS)
 
+# Three processes, for tests wait more than they compute: on two cores they take two thirds of the time of two.
 # Tests with real servers and real clocks: on a busy machine one that misses its time gets another try, and is counted as rerun.
 test: $(VENV)/.dev ## run all tests, with real servers (ARGS="-k name")
-	$(PY) -m pytest -n auto --dist worksteal --reruns 2 $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal --reruns 2 $(ARGS)
 
 chaos: $(VENV)/.dev ## break gateways under load: kills, outages, drains, limits over workers (about ten minutes)
 	NEUROROUTE_CHAOS=1 $(PY) -m pytest -s tests/chaos $(ARGS)
