@@ -10,7 +10,7 @@ joins them in `chain`.
                | out: how they print
     serve      run a process: run process supervisor nursery worker listener database banner
     app        the composition root: Settings -> Services -> web.Application
-    web        the aiohttp edge: routes (the table) | server (deadlines, drain) errors (the root middleware) sink whole state lifecycle
+    web        the aiohttp edge: routes (the table) | server (drain) connection (deadlines) errors (the root middleware) sink whole state lifecycle
                identity bodies peers paths cors | inference straight streams stored count_tokens prompt route feedback models usage | admin_users
                admin_keys admin_cache admin_config admin_catalog admin_audit admin_alerts admin_silences schemas | session forms dashboard dashboard_alerts
                dashboard_call dashboard_config dashboard_keys dashboard_routing dashboard_tools pages pages_chart | ops openapi llms

@@ -15,8 +15,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest, ClientGone, SlowBody, TooLarge
+from neuroroute.web.connection import EdgeHandler, is_there
 from neuroroute.web.peers import address
-from neuroroute.web.server import EdgeHandler, is_there
 from neuroroute.web.whole import MOST_BYTES, Whole, head_of, lines_of
 
 _COMMENT: Final = b": ping\n\n"

@@ -1,7 +1,7 @@
 """
 Calls of models that go straight from the connection to `chain.life`, and back.
 
-They are the plain ones (see `web.server`): nearly all. One that came before, byte by byte, is answered before a call of its own is made of it: see
+They are the plain ones (see `web.connection`): nearly all. One that came before, byte by byte, is answered before a call of its own is made of it: see
 `chain.repeats`.
 """
 
@@ -17,10 +17,10 @@ from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import InternalError
 from neuroroute.core.types import Dialect
+from neuroroute.web.connection import EdgeHandler
 from neuroroute.web.identity import bearer
 from neuroroute.web.inference import client_request_id, lived
 from neuroroute.web.peers import client_address
-from neuroroute.web.server import EdgeHandler
 from neuroroute.web.sink import StraightSink
 from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, REPEATS, SERVICES
 from neuroroute.web.whole import MOST_BYTES, head_of

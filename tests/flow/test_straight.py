@@ -8,7 +8,8 @@ from collections.abc import Container
 import pytest
 from aiohttp.http_parser import RawRequestMessage
 
-from neuroroute.web.server import WHOLE_SOON_S, Edge, EdgeHandler
+from neuroroute.web.connection import WHOLE_SOON_S, EdgeHandler
+from neuroroute.web.server import Edge
 from neuroroute.web.sink import LineSink
 from neuroroute.web.state import KEEP_ALIVE
 from tests.flow.test_cache import ANSWER, one
@@ -166,3 +167,33 @@ async def test_the_end_of_the_server_ends_a_call_that_runs(database_url: str) ->
         await asyncio.sleep(0.2)
         await gw.runner.cleanup()
         assert await to.is_over()
+
+
+async def test_what_comes_after_one_that_is_not_plain_is_plain_again(database_url: str) -> None:
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw, line(gw) as to:
+        served, other = Counting(gw), request(BODY, "Connection: upgrade", "Upgrade: h2c")
+        up.will(whole(ANSWER, delay_s=0.2))
+        for piece in (other, DATA):  # the second waits for the first
+            to.write(piece)
+            await asyncio.sleep(0.05)
+        assert [(await to.read())[0], (await to.read())[0]] == [200, 200] and served.count == 1
+
+
+async def test_the_first_request_of_a_line_is_plain_however_soon_it_comes(database_url: str) -> None:
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw:
+        served = Counting(gw)
+        for _ in range(5):
+            async with line(gw) as to:
+                assert (await to.ask(DATA))[0] == 200
+        assert served.count == 5
+
+
+async def test_many_requests_sent_at_once_are_answered_in_order_and_bounded(database_url: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw, line(gw) as to:
+        bodies = [dumps({"model": "m", "messages": [{"role": "user", "content": f"Hello {n}"}]}) for n in range(200)]
+        for n in range(200):
+            up.will(whole({**ANSWER, "id": f"a{n}"}, delay_s=0.1 if n < 2 else 0.0))
+        to.write(request(bodies[0]))
+        await asyncio.sleep(0.02)
+        to.write(b"".join(request(body) for body in bodies[1:]))
+        assert [json.loads((await to.read())[2])["id"] for _ in bodies] == [f"a{n}" for n in range(200)]
