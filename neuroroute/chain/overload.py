@@ -3,9 +3,9 @@ Overload: what a worker can not do in time it refuses at once, and says when to 
 
 The sign is a lag of the loop that stays: how much later than asked a short sleep ends is what every call here waits for at each of its steps.
 A burst, or a pause of the machine, makes a lag that goes again: what counts is the least of the last STANDING_S, which is above the bound only
-where work has piled up all that time. Then the calls at once get a bound, a part of what ran; while the lag stays it shrinks, but never below FLOOR:
-whatever makes the loop late, so few calls are not it, and something is always served. Without the lag it grows again, until it is in
-nobody's way. And more calls than `most` are not begun at all.
+where work has piled up all that time. Then the calls at once get a bound, a part of what ran; it shrinks until the lag is a part (CALM) of what made
+it, for a call waits for several turns of the loop, but never below FLOOR: whatever makes the loop late, so few calls are not it, and something is
+always served. Then it grows again, until it is in nobody's way. And more calls than `most` are not begun at all.
 
 Who goes first: calls that run are never touched; keys with the tag `priority=high` are refused last, those with `priority=low` first. /health and
 /metrics never come here.
@@ -18,11 +18,13 @@ from typing import Final
 from neuroroute.chain.call import Call
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import Unavailable
+from neuroroute.core.types import Principal
 
 TICK_S: Final = 0.05
 STANDING_S: Final = 4.0
 """A thousand streams that begin at once keep a loop late for two seconds, and are to be served."""
-FLOOR: Final = 16
+CALM: Final = 0.25
+FLOOR: Final = 32
 HIGH_ROOM: Final = 1.25
 """So many times `most` calls of high priority may run."""
 _LEAST_SAMPLES: Final = 5  # one long pause is one lag
@@ -40,7 +42,7 @@ _SMOOTH: Final = 0.2
 
 class Load:
     """
-    lag_bound_s: 0 = never shed by lag. most: calls at once of this worker, 0 = any number.
+    lag_bound_s: which, if it stays, begins the shedding; 0 = never by lag. most: calls at once of this worker, 0 = any number.
 
     bound: calls at once while the loop is late; 0.0 = any number. standing_s: the lag that stayed.
     """
@@ -87,7 +89,7 @@ class Load:
         if not self.bound:
             if self.standing_s > self.lag_bound_s:
                 self._shrink(self.running, now_s)
-        elif min(list(self._lags)[-_STILL:]) > self.lag_bound_s:
+        elif min(list(self._lags)[-_STILL:]) > self.lag_bound_s * CALM:
             if now_s - self._shrunk_at_s > _SHRINK_EVERY_S:
                 self._shrink(self.bound, now_s)
         else:
@@ -100,26 +102,37 @@ class Load:
             self.bound = max(calls * _SHRINK, FLOOR)
             self._shrunk_at_s = self._shed_at_s = now_s
 
+    @property
+    def sheds(self) -> bool:
+        """Whether some calls are refused at the moment, because the loop is late."""
+        return self.bound > 0.0
+
     def admit(self, call: Call, running: int) -> None:
         """
         Raises Unavailable for a call that is not to begin. running: calls of this worker, this one among them.
 
         It leaves no row: to write one would cost what is to be saved.
         """
+        assert call.principal is not None
+        refusal = self.refusal(call.principal, running)
+        if refusal is not None:
+            call.principal = None
+            raise refusal
+
+    def refusal(self, principal: Principal, running: int) -> Unavailable | None:
+        """Why a call of this key is not to begin; None: it is. running: as for `admit`."""
         self.running = running
         if running <= self._most and not self.bound:
-            return
-        assert call.principal is not None
-        priority = call.principal.tags.get(_PRIORITY, "")
+            return None
+        priority = principal.tags.get(_PRIORITY, "")
         if running <= self._most * (HIGH_ROOM if priority == "high" else 1.0) and (
             not self.bound or running <= self.bound * _ROOM.get(priority, 1.0)
         ):
-            return
+            return None
         self.shed += 1
         self._shed_at_s = monotonic_s()
-        call.principal = None
         wait_s = 1.0 + min(self.standing_s / self.lag_bound_s, 4.0) if self.lag_bound_s else 1.0
-        raise Unavailable("The gateway is overloaded at the moment. Please try again soon.", code="overloaded", retry_after_s=wait_s)
+        return Unavailable("The gateway is overloaded at the moment. Please try again soon.", code="overloaded", retry_after_s=wait_s)
 
     def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
         """For metrics: (name, label values, value)."""

@@ -40,8 +40,8 @@ class Straight(Protocol):
     @property
     def paths(self) -> Container[str]: ...
 
-    def again(self, message: RawRequestMessage, body: bytes) -> bytes | None:
-        """The whole answer, head and body, of a request that came before, byte by byte; None: it is to be served. Never raises."""
+    def at_once(self, message: RawRequestMessage, body: bytes) -> bytes | None:
+        """The whole answer, head and body, where plain calls can tell: of a request that came before, or a refusal. None: serve it. Never raises."""
         ...
 
     async def serve(self, line: "EdgeHandler", message: RawRequestMessage, body: bytes) -> None:
@@ -238,7 +238,7 @@ class EdgeHandler(RequestHandler):
         self._request_in_progress = True
         return message, payload._buffer[0] if is_there(payload) else payload.read_nowait()
 
-    def tell_again(self, answer: bytes) -> None:
+    def tell(self, answer: bytes) -> None:
         """The whole answer is there."""
         if self.transport is not None:
             self.transport.write(answer)

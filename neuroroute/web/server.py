@@ -114,13 +114,13 @@ class EdgeServer(web.Server):
             taken = handler.take()
             if taken is None:
                 continue
-            answer = None if self.draining or handler.paused else self.straight.again(*taken)
+            answer = None if self.draining or handler.paused else self.straight.at_once(*taken)
             if answer is None:
                 handler.serve(*taken)
             else:
                 told.append((handler, answer))
         for handler, answer in told:
-            handler.tell_again(answer)
+            handler.tell(answer)
 
     def handlers(self) -> Iterator[EdgeHandler]:
         for handler in self.connections:

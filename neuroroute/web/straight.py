@@ -12,7 +12,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 
-from neuroroute.chain.call import Call
+from neuroroute.chain import replies
+from neuroroute.chain.call import NO_BODY, Call, Source
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import InternalError
@@ -23,7 +24,7 @@ from neuroroute.web.inference import client_request_id, lived
 from neuroroute.web.peers import client_address
 from neuroroute.web.sink import StraightSink
 from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, REPEATS, SERVICES
-from neuroroute.web.whole import MOST_BYTES, head_of
+from neuroroute.web.whole import MOST_BYTES, head_of, lines_of
 
 _DIALECTS: Final = {
     "/v1/chat/completions": Dialect.CHAT,
@@ -60,32 +61,38 @@ class Straight:
         self._s, self._lifecycle, self._repeats, self._keep_alive = app[SERVICES], app[LIFECYCLE], app[REPEATS], app[KEEP_ALIVE]
         self.paths = _DIALECTS
 
-    def again(self, message: RawRequestMessage, body: bytes) -> bytes | None:
+    def at_once(self, message: RawRequestMessage, body: bytes) -> bytes | None:
         """A bug here costs nothing but the short cut: the request is served then."""
-        if not self._repeats.knows(message.path, message.raw_headers, body):
-            return None
         try:
-            found = self._repeats.answer(message.path, message.raw_headers, body, message.headers, bearer(message.headers))
-            if found is None:
-                return None
-            status, text, lines = found
-            return head_of(status, len(text), lines) + text
+            if self._repeats.knows(message.path, message.raw_headers, body) and (found := self._again(message, body)) is not None:
+                return found
+            return self._shed(message) if self._s.load.sheds else None
         except Exception as error:  # noqa: BLE001 - whatever it is, the usual life answers it
-            _log.error("bug while answering a repeated request", exc_info=error)
+            _log.error("bug while answering a request at once", exc_info=error)
             return None
+
+    def _again(self, message: RawRequestMessage, body: bytes) -> bytes | None:
+        found = self._repeats.answer(message.path, message.raw_headers, body, message.headers, bearer(message.headers))
+        if found is None:
+            return None
+        status, text, lines = found
+        return head_of(status, len(text), lines) + text
+
+    def _shed(self, message: RawRequestMessage) -> bytes | None:
+        """As `chain.life` refuses it, for half the CPU: in an overload there are more refusals than answers."""
+        s = self._s
+        principal = s.keyring.find(bearer(message.headers))
+        refusal = s.load.refusal(principal, s.metrics.running + 1) if principal is not None else None
+        if refusal is None:
+            return None
+        s.metrics.refused("overloaded")
+        call = _call(message, NO_BODY)
+        text = replies.error_body(call, refusal)
+        return head_of(refusal.status, len(text), lines_of(replies.error_headers(call, refusal))) + text
 
     async def serve(self, line: EdgeHandler, message: RawRequestMessage, body: bytes) -> None:
         """A bug is told in the log under an id, and ends the connection with that id where nothing was said yet."""
-        headers, s = message.headers, self._s
-        call = Call(
-            source=StraightSource(line, message, body, self),
-            bearer=bearer(headers),
-            started_s=monotonic_s(),
-            dialect=_DIALECTS[message.path],
-            path=message.path[3:],
-            headers=headers,
-            client_request_id=client_request_id(headers.get("X-Request-ID")),
-        )
+        s, call = self._s, _call(message, StraightSource(line, message, body, self))
         sink = StraightSink(line, s.settings.slow_client_timeout_s, self._keep_alive)
         try:
             await lived(call, sink, s, self._lifecycle)
@@ -102,6 +109,19 @@ class Straight:
         """The client's."""
         peer = line.peername
         return client_address(peer[0] if isinstance(peer, tuple) else peer, message.headers, self._s.settings.trusted_proxies)
+
+
+def _call(message: RawRequestMessage, source: Source) -> Call:
+    headers = message.headers
+    return Call(
+        source=source,
+        bearer=bearer(headers),
+        started_s=monotonic_s(),
+        dialect=_DIALECTS[message.path],
+        path=message.path[3:],
+        headers=headers,
+        client_request_id=client_request_id(headers.get("X-Request-ID")),
+    )
 
 
 def _told(call: Call) -> bytes:

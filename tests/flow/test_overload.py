@@ -1,11 +1,16 @@
 """What a worker can not do in time it refuses at once, by priority; what runs goes on, and /health answers."""
 
 import asyncio
+import json
 from typing import Any
 
-from neuroroute.chain.overload import FLOOR, STANDING_S, TICK_S, Load
+import pytest
+
+from neuroroute.chain.overload import CALM, FLOOR, STANDING_S, TICK_S, Load
+from tests.flow.test_repeats import request
 from tests.support.gateway import Gateway, gateway, model, provider
-from tests.support.upstream import Upstream, sse, stream
+from tests.support.http import line
+from tests.support.upstream import Upstream, dumps, sse, stream
 
 CHUNK: dict[str, Any] = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "up"}
 FIRST = {**CHUNK, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None}]}
@@ -53,6 +58,19 @@ def test_a_pause_and_a_burst_are_no_overload_and_a_lag_that_stays_is_one() -> No
     assert never.bound == 0.0
 
 
+def test_once_it_sheds_it_does_so_until_the_lag_is_a_part_of_what_began_it() -> None:
+    load = Load(0.1, 0)
+    load.running, between_s = 400, 0.1 * (1 + CALM) / 2
+    at_s = lagging(load, between_s, 60.0)
+    assert load.bound == 0.0
+    at_s = lagging(load, 0.11, STANDING_S + 0.3, at_s)
+    assert load.bound == 200.0
+    at_s = lagging(load, between_s, 3.0, at_s)
+    assert load.bound == FLOOR
+    lagging(load, 0.1 * CALM / 2, 1.0, at_s)
+    assert load.bound > FLOOR
+
+
 def test_few_calls_are_not_what_makes_a_loop_late() -> None:
     load = Load(0.05, 0)
     load.running = FLOOR
@@ -85,6 +103,21 @@ async def test_low_priority_goes_first_and_high_last(database_url: str) -> None:
         await gw.rows(6)  # what was shed has no row
         async with gw.get("/metrics", key="") as response:
             assert "neuroroute_calls_shed_total 3.0" in await response.text()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_refusal_is_the_same_whichever_way_the_request_goes(database_url: str, path: str) -> None:
+    body = dumps({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]})
+    async with Upstream() as up, gateway(database_url, config(up), rate_limit_max=0, overload_lag_ms=0) as gw:
+        gw.services.load.bound = 0.5
+        told = []
+        for more in ((), ("Connection: close",)):  # the second is not plain
+            async with line(gw) as to:
+                status, headers, text = await to.ask(request(body, *more).replace(b"/v1/chat/completions", path.encode()))
+            assert status == 503 and headers["x-request-id"].startswith("req_")
+            told.append((sorted(set(headers) - {"connection"}), json.loads(text)["error"]))
+        assert told[0] == told[1] and "retry-after" in told[0][0]
+        assert gw.services.load.shed == 2 and not up.seen
 
 
 async def test_beyond_so_many_calls_none_is_begun_and_those_that_run_end_well(database_url: str) -> None:
