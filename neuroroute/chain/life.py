@@ -194,7 +194,7 @@ class _Ending:
             elif isinstance(error, NeuroRouteError):
                 call.error = error
             elif isinstance(error, Exception):  # a bug ends in an answer, a row and a log line
-                call.error = InternalError(f"Something went wrong here; it is on record as {call.request_id}.")
+                call.error = InternalError.known_as(call.request_id)
                 self._s.log.error("bug while serving %s", call.request_id, exc_info=error)
             if call.error is not None and not isinstance(call.error, ClientGone):
                 await refuse(call, call.error, self._sink, self.stream)

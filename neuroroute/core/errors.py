@@ -32,6 +32,7 @@ Every failure a call can end in.
 """
 
 from enum import Enum
+from typing import Self
 
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
@@ -200,4 +201,10 @@ class Unavailable(NeuroRouteError):
     status, code = 503, "service_unavailable"
 
 
-class InternalError(NeuroRouteError): ...
+class InternalError(NeuroRouteError):
+    """A bug of ours."""
+
+    @classmethod
+    def known_as(cls, request_id: str) -> Self:
+        """All that a client is told: under which id the log has the rest."""
+        return cls(f"Something went wrong here; it is on record as {request_id}.")

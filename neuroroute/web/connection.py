@@ -15,9 +15,9 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest, InternalError, NeuroRouteError, TooLarge
 from neuroroute.core.ids import new_id
+from neuroroute.web.errors import answer
 
 if TYPE_CHECKING:
     from neuroroute.web.server import EdgeServer
@@ -325,12 +325,10 @@ class EdgeHandler(RequestHandler):
             error = BadRequest("This is not a valid HTTP request.")
         else:
             _log.error("bug while answering %s %s (%s)", request.method, path[:200], request_id, exc_info=exc)
-            error = InternalError(f"Something went wrong here; it is on record as {request_id}.")
+            error = InternalError.known_as(request_id)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun: nothing can be said any more")
-        body = error.anthropic(request_id) if path.startswith("/v1/messages") else error.openai()
-        response = web.Response(status=error.status, body=jsonbytes.dumps(body), content_type="application/json")
-        response.headers["x-request-id"] = request_id
+        response = answer(request, error, request_id, path=path)
         response.force_close()
         return response
 

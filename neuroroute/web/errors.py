@@ -42,7 +42,7 @@ def failed(request: web.BaseRequest, bug: Exception) -> web.Response:
         raise bug
     request_id = request_id_of(request)
     _log.error("bug while answering %s %s (%s)", request.method, request.rel_url.path[:200], request_id, exc_info=bug)
-    return answer(request, InternalError(f"Something went wrong here; it is on record as {request_id}."), request_id)
+    return answer(request, InternalError.known_as(request_id), request_id)
 
 
 def request_id_of(request: web.BaseRequest) -> str:
@@ -52,10 +52,10 @@ def request_id_of(request: web.BaseRequest) -> str:
     return request[_REQUEST_ID]
 
 
-def answer(request: web.BaseRequest, error: NeuroRouteError, request_id: str | None = None) -> web.Response:
-    """The error as JSON: Anthropic's shape below /v1/messages, OpenAI's everywhere else."""
+def answer(request: web.BaseRequest, error: NeuroRouteError, request_id: str | None = None, *, path: str | None = None) -> web.Response:
+    """The error as JSON: Anthropic's shape below /v1/messages, OpenAI's everywhere else. path: where the request itself does not tell."""
     request_id = request_id or request_id_of(request)
-    anthropic = request.rel_url.path.startswith("/v1/messages")
+    anthropic = (path or request.rel_url.path).startswith("/v1/messages")
     body = jsonbytes.dumps(error.anthropic(request_id) if anthropic else error.openai())
     headers = {"content-type": "application/json", "x-request-id": request_id}
     if anthropic:

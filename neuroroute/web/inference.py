@@ -1,4 +1,6 @@
-"""The endpoints that end at a model. Each names its dialect; what happens then stands in `chain.life`."""
+"""The endpoints that end at a model. What happens then stands in `chain.life`."""
+
+from typing import Final
 
 from aiohttp import web
 
@@ -13,30 +15,19 @@ from neuroroute.web.paths import below_v1
 from neuroroute.web.sink import HttpSink, HttpSource, LineSink
 from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, SERVICES
 
-
-async def chat_completions(request: web.Request) -> web.StreamResponse:
-    """POST /v1/chat/completions"""
-    return await infer(request, *opened(request, Dialect.CHAT, "/chat/completions"))
-
-
-async def responses(request: web.Request) -> web.StreamResponse:
-    """POST /v1/responses"""
-    return await infer(request, *opened(request, Dialect.RESPONSES, "/responses"))
-
-
-async def messages(request: web.Request) -> web.StreamResponse:
-    """POST /v1/messages"""
-    return await infer(request, *opened(request, Dialect.MESSAGES, "/messages"))
+DIALECTS: Final = {
+    "/v1/chat/completions": Dialect.CHAT,
+    "/v1/responses": Dialect.RESPONSES,
+    "/v1/messages": Dialect.MESSAGES,
+    "/v1/completions": Dialect.COMPLETIONS,
+    "/v1/embeddings": Dialect.EMBEDDINGS,
+}
+"""Where calls of models come in, and what is spoken there."""
 
 
-async def completions(request: web.Request) -> web.StreamResponse:
-    """POST /v1/completions"""
-    return await infer(request, *opened(request, Dialect.COMPLETIONS, "/completions"))
-
-
-async def embeddings(request: web.Request) -> web.StreamResponse:
-    """POST /v1/embeddings"""
-    return await infer(request, *opened(request, Dialect.EMBEDDINGS, "/embeddings"))
+async def model_call(request: web.Request) -> web.StreamResponse:
+    """POST to a path of DIALECTS"""
+    return await infer(request, *opened(request, DIALECTS[request.path], request.path[3:]))
 
 
 async def pass_through(request: web.Request) -> web.StreamResponse:

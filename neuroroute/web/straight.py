@@ -14,25 +14,16 @@ from aiohttp.http_parser import RawRequestMessage
 
 from neuroroute.chain import replies
 from neuroroute.chain.call import NO_BODY, Call, Source
-from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import InternalError
-from neuroroute.core.types import Dialect
 from neuroroute.web.connection import EdgeHandler
 from neuroroute.web.identity import bearer
-from neuroroute.web.inference import client_request_id, lived
+from neuroroute.web.inference import DIALECTS, client_request_id, lived
 from neuroroute.web.peers import client_address
 from neuroroute.web.sink import StraightSink
 from neuroroute.web.state import KEEP_ALIVE, LIFECYCLE, REPEATS, SERVICES
 from neuroroute.web.whole import MOST_BYTES, head_of, lines_of
 
-_DIALECTS: Final = {
-    "/v1/chat/completions": Dialect.CHAT,
-    "/v1/responses": Dialect.RESPONSES,
-    "/v1/messages": Dialect.MESSAGES,
-    "/v1/completions": Dialect.COMPLETIONS,
-    "/v1/embeddings": Dialect.EMBEDDINGS,
-}
 _log: Final = logging.getLogger("neuroroute.web")
 
 
@@ -59,7 +50,7 @@ class Straight:
 
     def __init__(self, app: web.Application) -> None:
         self._s, self._lifecycle, self._repeats, self._keep_alive = app[SERVICES], app[LIFECYCLE], app[REPEATS], app[KEEP_ALIVE]
-        self.paths = _DIALECTS
+        self.paths = DIALECTS
 
     def at_once(self, message: RawRequestMessage, body: bytes) -> bytes | None:
         """A bug here costs nothing but the short cut: the request is served then."""
@@ -99,7 +90,7 @@ class Straight:
             await sink.finish()
         except Exception as bug:  # noqa: BLE001 - the edge: whatever nothing below foresaw
             _log.error("bug while answering %s (%s)", message.path, call.request_id, exc_info=bug)
-            sink.fail(_told(call))
+            sink.fail(replies.error_body(call, InternalError.known_as(call.request_id)))
             return
         entry = call.kept_entry
         if entry is not None and len(entry.body) <= MOST_BYTES:
@@ -117,16 +108,11 @@ def _call(message: RawRequestMessage, source: Source) -> Call:
         source=source,
         bearer=bearer(headers),
         started_s=monotonic_s(),
-        dialect=_DIALECTS[message.path],
+        dialect=DIALECTS[message.path],
         path=message.path[3:],
         headers=headers,
         client_request_id=client_request_id(headers.get("X-Request-ID")),
     )
-
-
-def _told(call: Call) -> bytes:
-    error = InternalError(f"Something went wrong here; it is on record as {call.request_id}.")
-    return jsonbytes.dumps(error.anthropic(call.request_id) if call.dialect is Dialect.MESSAGES else error.openai())
 
 
 def straight(app: web.Application) -> Straight | None:
