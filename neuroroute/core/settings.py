@@ -147,7 +147,10 @@ class Settings(BaseModel):
     max_body_bytes: Size = _setting("server", "Largest request body; a larger one is refused unread with 413", 20 * _MIB, ge=1024)
     max_running_calls: int = _setting("server", "Calls at once of one worker; beyond it 503 with Retry-After; 0 = any number", 4000, ge=0)
     overload_lag_ms: float = _setting(
-        "server", "Lag of a worker's loop that, staying for 4 s, makes it shed calls by priority; 0 = never", 100.0, ge=0
+        "server",
+        "Lag of a worker's loop that, staying for 4 s, makes it shed calls by priority until it is a quarter; 0 = never",
+        100.0,
+        ge=0,
     )
     shutdown_grace_s: float = _setting("server", "Seconds that running calls get to finish at shutdown", 30.0, ge=0, le=86400)
     trusted_proxies: Networks = _setting("server", "Proxies whose `X-Forwarded-*` headers are believed", ())
