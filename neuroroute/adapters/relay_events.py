@@ -11,7 +11,7 @@ from neuroroute.adapters.tokens_used import anthropic_usage, openai_usage
 from neuroroute.core import jsonbytes, sse
 from neuroroute.core.errors import NeuroRouteError, StreamCut, UpstreamBroken
 
-_DELTA: Final = re.compile(rb'"delta"\s*:\s*"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_DELTA: Final = re.compile(rb'"delta"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 _TEXT_KEYS: Final = ("text", "thinking", "partial_json")
 _SEQUENCE: Final = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 

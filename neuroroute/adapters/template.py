@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 _TEXT: Final = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|arguments|text|partial_json|thinking|delta)"\s*:\s*"((?:[^"\\]|\\.)+)"', re.DOTALL
+    rb'"(?:content|reasoning_content|reasoning|arguments|text|partial_json|thinking|delta)"\s*:\s*"((?:[^"\\]++|\\.)++)"', re.DOTALL
 )
 _PADDING: Final = re.compile(rb'"obfuscation"\s*:\s*"([^"\\]*)"')
 _SPECIAL: Final = bytes(range(32)) + b'"\\'

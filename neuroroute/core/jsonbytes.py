@@ -55,7 +55,10 @@ def _clean(value: Any) -> Any:
     return value
 
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]', re.DOTALL)
+_MARK: Final = re.compile(rb'["{}\[\],:]')
+_QUOTE: Final = 0x22
+_COMMA: Final = 0x2C
+_BACKSLASH: Final = 0x5C
 _SPACE: Final = b" \t\r\n"
 
 
@@ -74,28 +77,43 @@ def repeats(raw: bytes, key: str) -> bool:
 
 
 def _members(raw: bytes) -> Iterator[tuple[str, int, int, int]]:
-    depth = 0
+    depth = at = 0
     key: bytes | None = None
     key_at = value_at = 0
     expect_key = True
-    for token in _TOKEN.finditer(raw):
-        mark = raw[token.start()]
-        if mark in b"{[":
+    while (token := _MARK.search(raw, at)) is not None:
+        start = token.start()
+        at, mark = start + 1, raw[start]
+        if mark == _QUOTE:
+            at = _string_end(raw, start)
+            if depth == 1 and expect_key:
+                key, key_at = raw[start:at], start
+        elif mark in b"{[":
             depth += 1
         elif mark in b"}]":
             depth -= 1
             if depth == 0 and key is not None:
-                yield loads(key), key_at, value_at, _rstrip(raw, token.start())
+                yield loads(key), key_at, value_at, _rstrip(raw, start)
+        elif depth == 1 and mark == _COMMA:
+            if key is not None:
+                yield loads(key), key_at, value_at, _rstrip(raw, start)
+            key, expect_key = None, True
         elif depth == 1:
-            if mark == 0x2C:  # ,
-                if key is not None:
-                    yield loads(key), key_at, value_at, _rstrip(raw, token.start())
-                key, expect_key = None, True
-            elif mark == 0x3A:  # :
-                value_at = _lstrip(raw, token.end())
-                expect_key = False
-            elif expect_key:
-                key, key_at = token.group(), token.start()
+            value_at = _lstrip(raw, at)
+            expect_key = False
+
+
+def _string_end(raw: bytes, start: int) -> int:
+    """Behind the string that starts there. Found by looks for quotes: a regex walks through a text character by character, 20 to 100 ns each."""
+    at = raw.index(b'"', start + 1)
+    while raw[at - 1] == _BACKSLASH:
+        before = at - 1
+        while raw[before - 1] == _BACKSLASH:
+            before -= 1
+        if (at - before) % 2 == 0:
+            break
+        at = raw.index(b'"', at + 1)
+    return at + 1
 
 
 def edit(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
@@ -127,7 +145,7 @@ def edit(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
     return edited[:at] + b",".join(fresh) + comma + edited[at:]
 
 
-_MODEL: Final = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+_MODEL: Final = re.compile(rb'"model"\s*:\s*"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 
 def set_model(raw: bytes, model: str) -> bytes:
@@ -137,7 +155,9 @@ def set_model(raw: bytes, model: str) -> bytes:
     The usual body holds the key "model" once: then one search and one splice (0.5 us per KB) do what `edit` does.
     """
     at = raw.find(b'"model"')
-    if at > 0 and raw[at - 1] != 0x5C and raw.find(b'"model"', at + 7) < 0:  # found by `find`: a search by the regex reads 50 times slower
+    if (
+        at > 0 and raw[at - 1] != _BACKSLASH and raw.find(b'"model"', at + 7) < 0
+    ):  # found by `find`: a search by the regex reads 50 times slower
         hit = _MODEL.match(raw, at)
         if hit is not None:
             return raw[:at] + b'"model":' + orjson.dumps(model) + raw[hit.end() :]
@@ -147,10 +167,10 @@ def set_model(raw: bytes, model: str) -> bytes:
 def _with_comma(raw: bytes, start: int, end: int) -> tuple[int, int]:
     """Widen a member's span by the comma that goes with it."""
     after = _lstrip(raw, end)
-    if raw[after] == 0x2C:
+    if raw[after] == _COMMA:
         return start, _lstrip(raw, after + 1)
     before = _rstrip(raw, start)
-    return (before - 1 if raw[before - 1] == 0x2C else start), end
+    return (before - 1 if raw[before - 1] == _COMMA else start), end
 
 
 def _lstrip(raw: bytes, at: int) -> int:
