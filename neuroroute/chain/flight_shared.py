@@ -7,7 +7,7 @@ the answer. The others read it every LOOK_S. A value that vanishes frees who wai
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from neuroroute.caching.entry import pack, unpack
@@ -19,7 +19,7 @@ from neuroroute.core.errors import NeuroRouteError, StreamCut
 from neuroroute.core.ids import new_id
 from neuroroute.core.tasks import spawn
 from neuroroute.routing.catalog import Catalog
-from neuroroute.store.kv import KV, KVAway, Scripts
+from neuroroute.store.kv import KV, Arg, KVAway, Scripts
 
 PUBLISH_S: Final = 0.25
 LOOK_S: Final = 0.04
@@ -35,6 +35,13 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {1}
 """
 """What is claimed, live is another's; done, broken is over: who comes then begins anew."""
+_END: Final = """
+local value = redis.call('GET', KEYS[1])
+if value and not string.find(string.sub(value, 1, 100), ARGV[1], 1, true) then return {0} end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return {1}
+"""
+"""The end of the flight with this name; nothing where another began since."""
 _AGAIN_S: Final = 0.02
 _HEARD: Final = ":heard"
 _HEARD_S: Final = 1.0
@@ -84,20 +91,30 @@ class SharedFlights:
         return claimed
 
     async def _claim(self, store: Store, key: bytes, name: str, flight: Flight) -> bool:
-        """In the first second of an outage a burst of equal calls waits: it may be the burst that keeps the loop from reading the answer."""
         claimed = _head("claimed", name)
+        answer = await self._insist(store, _CLAIM, key, [claimed, int(_ALIVE_S * 1000)], lambda: flight.passengers > 0)
+        return answer is None or answer[0] == 1
+
+    async def _insist(
+        self, store: Store, script: str, key: bytes, args: Sequence[Arg], is_wanted: Callable[[], bool] = lambda: True
+    ) -> list[int] | None:
+        """
+        The script's answer; None: the store is away for long, or this is not wanted any more.
+
+        In the first second of an outage it is tried again: it may be a burst of equal calls that keeps the loop from reading the answer.
+        """
         while True:
             try:
-                mine = (await store.run(_CLAIM, [_place(key)], [claimed, int(_ALIVE_S * 1000)]))[0] == 1
+                answer = await store.run(script, [_place(key)], args)
                 self._away_s = 0.0
-                return mine
+                return answer
             except KVAway:
                 self._away_s = self._away_s or monotonic_s()
             if monotonic_s() - self._away_s > _AWAY_S:
-                return True
+                return None
             await asyncio.sleep(_AGAIN_S)
-            if not flight.passengers:
-                return True
+            if not is_wanted():
+                return None
 
     @property
     def are_shared(self) -> bool:
@@ -124,18 +141,12 @@ class SharedFlights:
                     await landed.wait()
             if flight.over or (len(flight.pieces) == published and monotonic_s() - written_s < _BEAT_S):
                 continue
-            published, written_s = len(flight.pieces), monotonic_s()
-            await _set(store, key, _live(flight, name), _ALIVE_S)
-        if flight.entry is not None:
-            await _set(store, key, _head("done", name) + pack(flight.entry), _ENDED_S)
-        elif flight.stream is not None and flight.error is not None:
-            event = flight.stream.failure(flight.error).decode("utf-8", "replace")
-            await _set(store, key, _head("broken", name, event=event), _ENDED_S)
-        else:
-            try:
-                await store.delete(_place(key))
-            except KVAway:
-                return
+            count, now_s = len(flight.pieces), monotonic_s()
+            with contextlib.suppress(KVAway):
+                await store.set(_place(key), _live(flight, name), _ALIVE_S)
+                published, written_s = count, now_s
+        # Who reads along and is not told waits until the value expires, and is cut off then.
+        await self._insist(store, _END, key, [name, _end(flight, name), int(_ENDED_S * 1000)])
 
     async def _mirror(self, key: bytes, flight: Flight, catalog: Catalog, store: Store) -> None:
         error: NeuroRouteError | None = None
@@ -196,7 +207,7 @@ class SharedFlights:
 
 
 def _head(state: str, name: str, **more: object) -> bytes:
-    """The first line of a value. The state stands first: the claim reads it there."""
+    """The first line of a value. State and name stand first: the scripts read them there."""
     return jsonbytes.dumps({"state": state, "name": name, **more}) + b"\n"
 
 
@@ -212,6 +223,15 @@ def _live(flight: Flight, name: str) -> bytes:
     return _head("live", name, **head) + b"".join(flight.pieces)
 
 
+def _end(flight: Flight, name: str) -> bytes:
+    """Empty: there is nothing to be shared."""
+    if flight.entry is not None:
+        return _head("done", name) + pack(flight.entry)
+    if flight.stream is not None and flight.error is not None:
+        return _head("broken", name, event=flight.stream.failure(flight.error).decode("utf-8", "replace"))
+    return b""
+
+
 def _take(flight: Flight, told: dict[str, object], body: bytes, catalog: Catalog) -> None:
     sizes, status, headers = told["sizes"], told["status"], told["headers"]
     if not isinstance(sizes, list) or not isinstance(status, int) or not isinstance(headers, dict):
@@ -221,13 +241,6 @@ def _take(flight: Flight, told: dict[str, object], body: bytes, catalog: Catalog
         flight.begin(_Elsewhere(status, headers), found.target if found is not None else None)
     if sum(sizes) > flight.size_bytes:
         flight.add(body[flight.size_bytes :])
-
-
-async def _set(store: Store, key: bytes, value: bytes, ttl_s: float) -> None:
-    try:
-        await store.set(_place(key), value, ttl_s)
-    except KVAway:
-        return
 
 
 def _place(key: bytes) -> str:

@@ -49,8 +49,9 @@ class RedisKV:
     def __init__(self, url: str, *, prefix: str = "nr:", timeout_s: float = TIMEOUT_S, connections: int = _CONNECTIONS) -> None:
         self._prefix, self._timeout_s = prefix, timeout_s
         # Only makes connections: redis-py's own pool and client hold a lock per command and retry behind the caller's time limit.
+        # No limit of its own for connecting: it would count a stall of our loop as the server's, and one as an outage.
         self._factory = ConnectionPool.from_url(
-            url, protocol=2, socket_timeout=None, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
+            url, protocol=2, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
         )
         self._host = urlsplit(url).hostname or "localhost"
         self._idle: list[AbstractConnection] = []

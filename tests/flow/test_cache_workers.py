@@ -7,6 +7,7 @@ import pytest
 from tests.flow.test_before_commit import FIRST, LAST, MORE, USED
 from tests.flow.test_cache import ANSWER, answers, one, read, text_of
 from tests.support.gateway import gateway
+from tests.support.relay import Relay
 from tests.support.upstream import CUT, Upstream, error, sse, whole
 
 CALLS = 60
@@ -49,6 +50,27 @@ async def test_a_stream_is_followed_live_at_another_worker_and_goes_on_for_it(da
             assert asyncio.get_running_loop().time() - began_s > 0.5
         assert text_of(body).count(" there") == 80 and body.endswith(b"data: [DONE]\n\n") and len(up.seen) == 1
         assert not up.seen[0].gone.is_set()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_answer_that_ends_in_a_short_outage_reaches_the_other_worker(database_url: str, redis_url: str, stream: bool) -> None:
+    async with (
+        Upstream() as up,
+        Relay.to(redis_url) as relay,
+        gateway(database_url, one(up), redis_url=relay.url) as gw,
+        gateway(database_url, one(up), redis_url=redis_url) as other,
+    ):
+        up.will(sse(FIRST, MORE, 0.7, LAST, USED) if stream else whole(ANSWER, delay_s=0.7))
+        leader = asyncio.ensure_future(read(gw, stream=stream))
+        await up.arrived()
+        follower = asyncio.ensure_future(read(other, stream=stream))
+        await asyncio.sleep(0.5)
+        await relay.refuse()
+        ended = await leader
+        await asyncio.sleep(0.1)
+        assert ended[0] == "miss" and not follower.done()
+        await relay.restore()
+        assert await asyncio.wait_for(follower, 3) == ("joined", ended[1]) and len(up.seen) == 1
 
 
 async def test_a_failure_at_one_worker_leaves_the_other_free_to_ask(database_url: str, redis_url: str) -> None:
