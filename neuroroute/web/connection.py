@@ -40,8 +40,12 @@ class Straight(Protocol):
     @property
     def paths(self) -> Container[str]: ...
 
-    def at_once(self, message: RawRequestMessage, body: bytes) -> bytes | None:
-        """The whole answer, head and body, where plain calls can tell: of a request that came before, or a refusal. None: serve it. Never raises."""
+    def at_once(self, message: RawRequestMessage, body: bytes, begun: int) -> bytes | None:
+        """
+        The whole answer, head and body, where plain calls can tell: of a request that came before, or a refusal. None: serve it. Never raises.
+
+        begun: requests of this turn of the loop that are to be served, and are not counted as running yet.
+        """
         ...
 
     async def serve(self, line: "EdgeHandler", message: RawRequestMessage, body: bytes) -> None:

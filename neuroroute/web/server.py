@@ -110,12 +110,14 @@ class EdgeServer(web.Server):
         assert self.straight is not None
         due, self._due = self._due, []
         told: list[tuple[EdgeHandler, bytes]] = []
+        begun = 0
         for handler in due:
             taken = handler.take()
             if taken is None:
                 continue
-            answer = None if self.draining or handler.paused else self.straight.at_once(*taken)
+            answer = None if self.draining or handler.paused else self.straight.at_once(*taken, begun)
             if answer is None:
+                begun += 1
                 handler.serve(*taken)
             else:
                 told.append((handler, answer))

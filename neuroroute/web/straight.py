@@ -52,12 +52,12 @@ class Straight:
         self._s, self._lifecycle, self._repeats, self._keep_alive = app[SERVICES], app[LIFECYCLE], app[REPEATS], app[KEEP_ALIVE]
         self.paths = DIALECTS
 
-    def at_once(self, message: RawRequestMessage, body: bytes) -> bytes | None:
+    def at_once(self, message: RawRequestMessage, body: bytes, begun: int) -> bytes | None:
         """A bug here costs nothing but the short cut: the request is served then."""
         try:
             if self._repeats.knows(message.path, message.raw_headers, body) and (found := self._again(message, body)) is not None:
                 return found
-            return self._shed(message) if self._s.load.sheds else None
+            return self._shed(message, begun) if self._s.load.sheds else None
         except Exception as error:  # noqa: BLE001 - whatever it is, the usual life answers it
             _log.error("bug while answering a request at once", exc_info=error)
             return None
@@ -69,11 +69,11 @@ class Straight:
         status, text, lines = found
         return head_of(status, len(text), lines) + text
 
-    def _shed(self, message: RawRequestMessage) -> bytes | None:
+    def _shed(self, message: RawRequestMessage, begun: int) -> bytes | None:
         """As `chain.life` refuses it, for half the CPU: in an overload there are more refusals than answers."""
         s = self._s
         principal = s.keyring.find(bearer(message.headers))
-        refusal = s.load.refusal(principal, s.metrics.running + 1) if principal is not None else None
+        refusal = s.load.refusal(principal, s.metrics.running + begun + 1) if principal is not None else None
         if refusal is None:
             return None
         s.metrics.refused("overloaded")

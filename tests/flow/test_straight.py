@@ -37,8 +37,8 @@ class Counting:
     def paths(self) -> Container[str]:
         return self._straight.paths
 
-    def at_once(self, message: RawRequestMessage, body: bytes) -> bytes | None:
-        return self._straight.at_once(message, body)
+    def at_once(self, message: RawRequestMessage, body: bytes, begun: int) -> bytes | None:
+        return self._straight.at_once(message, body, begun)
 
     async def serve(self, line: EdgeHandler, message: RawRequestMessage, body: bytes) -> None:
         self.count += 1
