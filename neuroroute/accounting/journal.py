@@ -192,7 +192,8 @@ class Journal:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), SYNC_S)
             self._wake.clear()
-            await self.tend()
+            if self._spare is None or self._doomed or any(segment.at != segment.synced_at for segment in self._segments):
+                await self.tend()  # an idle process does not wake a thread ten times a second
             if self.full:
                 await asyncio.sleep(SYNC_S)
 
