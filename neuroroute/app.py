@@ -400,7 +400,7 @@ def _services(
             Usage(database).insert_many,
             journal=journal,
             codec=USAGE,
-            on_written=lambda rows: budgets.booked([row.request_id for row in rows]),
+            on_written=budgets.booked,
         ),
         metrics=metrics,
         traces=traces_of(settings),

@@ -3,7 +3,7 @@ The ledger: takes the record of a finished call in a plain call and answers for 
 
 Records wait in order. `run` (a tracked task) brings them to the table in batches and lets go of them only after the insert came back; while the
 database is away it tries for ever, later each time. With a journal a call is noted before its provider is asked (`open`) and again when it is
-finished (`settle`), so a killed process loses nothing; the records of a long outage then wait on the disk instead of in memory.
+finished (`settle`), so a killed process loses nothing; records then wait there, and in memory only where the journal had no room.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from neuroroute.accounting.flusher import Flusher
 from neuroroute.accounting.journal import Journal, JournalFull, Place
 from neuroroute.accounting.records import Codec
 from neuroroute.core.errors import Unavailable
+from neuroroute.store.usage import Written
 
 R = TypeVar("R")
 
@@ -27,41 +28,41 @@ BATCH_ROWS: Final = 500
 EVERY_S: Final = 0.2
 BACKOFF_S: Final = 0.1
 BACKOFF_MAX_S: Final = 3.0
-MAX_IN_MEMORY: Final = 20_000  # about 20 MB of records; the others wait in the journal
-MAX_WITHOUT_JOURNAL: Final = 200_000  # about an hour of outage at 50 calls a second
+MAX_IN_MEMORY: Final = 200_000  # about an hour of outage at 50 calls a second
 _REJECTED_KEPT: Final = 100
 
 
 class _Waiting(NamedTuple, Generic[R]):
-    """A record that is not in the table yet: in memory, in the journal, or both."""
+    """A record that is not in the table yet: in the journal (`place`), else in memory (`record`). key: where the ledger has a codec."""
 
-    record: R | None
+    key: str
     place: Place | None
+    record: R | None
 
 
 class Ledger(Generic[R]):
     """
     insert: see Flusher. journal and codec: go together; without them a killed process loses what waits.
-    max_in_memory: records beyond it wait in the journal alone; without a journal they are lost, counted in `lost` and logged.
-    on_written: called with records that are in the table now, or that it can not hold.
+    max_in_memory: of records that are not in the journal; more are lost, counted in `lost` and logged.
+    on_written: called with the keys of records that are in the table now, or that it can not hold.
     """
 
     def __init__(
         self,
-        insert: Callable[[Sequence[R]], Awaitable[object]],
+        insert: Callable[[Sequence[R | Written]], Awaitable[object]],
         *,
         journal: Journal | None = None,
         codec: Codec[R] | None = None,
         every_s: float = EVERY_S,
         batch_rows: int = BATCH_ROWS,
-        max_in_memory: int | None = None,
-        on_written: Callable[[Sequence[R]], object] = lambda rows: None,
+        max_in_memory: int = MAX_IN_MEMORY,
+        on_written: Callable[[Sequence[str]], object] = lambda keys: None,
     ) -> None:
         self._flusher = Flusher(insert, self._reject)
         self._journal = journal if codec is not None else None
         self._codec = codec
         self._every_s, self._batch_rows, self._on_written = every_s, batch_rows, on_written
-        self._max_in_memory = max_in_memory or (MAX_WITHOUT_JOURNAL if self._journal is None else MAX_IN_MEMORY)
+        self._max_in_memory = max_in_memory
         self._waiting: deque[_Waiting[R]] = deque()
         self._opened: dict[str, Place] = {}
         self._full_batch = asyncio.Event()
@@ -71,8 +72,8 @@ class Ledger(Generic[R]):
         self.retries = 0
         self.lost = 0
         self.unjournaled = 0
-        self.rejected: list[R] = []
-        self._fresh_rejects: list[R] = []
+        self.rejected: list[R | Written] = []
+        self._fresh_rejects: list[R | Written] = []
 
     def __len__(self) -> int:
         """Records that are not in the table yet."""
@@ -99,11 +100,12 @@ class Ledger(Generic[R]):
     def settle(self, record: R) -> None:
         """Take the record of a finished call. Never waits, never raises."""
         self.settled += 1
-        place = self._close_in_journal(record)
-        if len(self._waiting) < self._max_in_memory:
-            self._waiting.append(_Waiting(record, place))
-        elif place is not None:
-            self._waiting.append(_Waiting(None, place))
+        key = self._codec.key(record) if self._codec is not None else ""
+        place = self._close_in_journal(key, record)
+        if place is not None:
+            self._waiting.append(_Waiting(key, place, None))
+        elif len(self._waiting) < self._max_in_memory:
+            self._waiting.append(_Waiting(key, None, record))
         else:
             if not self.lost:
                 _log.error("the ledger is full: records are lost until the database is back")
@@ -112,7 +114,7 @@ class Ledger(Generic[R]):
         if len(self._waiting) >= self._batch_rows:
             self._full_batch.set()
 
-    def _close_in_journal(self, record: R) -> Place | None:
+    def _close_in_journal(self, key: str, record: R) -> Place | None:
         journal, codec = self._journal, self._codec
         if journal is None or codec is None:
             return None
@@ -123,7 +125,7 @@ class Ledger(Generic[R]):
             if not self.unjournaled:
                 _log.error("finished calls are not in the journal, only in memory: %s", error)
             self.unjournaled += 1
-        opened = self._opened.pop(codec.key(record), None)
+        opened = self._opened.pop(key, None)
         if opened is not None:
             journal.release(opened)
         return place
@@ -144,8 +146,7 @@ class Ledger(Generic[R]):
             while left > 0:
                 batch = list(islice(self._waiting, self._batch_rows))
                 try:
-                    records = self._records(batch)
-                    await self._flusher.write(records)
+                    await self._flusher.write(self._rows(batch))
                 except Exception as error:  # noqa: BLE001 - whatever stands in the way, records are kept and tried again
                     self._went_away(error)
                     await asyncio.sleep(pause_s)
@@ -156,20 +157,20 @@ class Ledger(Generic[R]):
                 pause_s = BACKOFF_S
                 left -= len(batch)
                 self._let_go(len(batch))
-                self._on_written(records)
+                self._on_written([waiting.key for waiting in batch])
 
-    def _records(self, batch: Sequence[_Waiting[R]]) -> list[R]:
-        found: list[R] = []
-        for record, place in batch:
+    def _rows(self, batch: Sequence[_Waiting[R]]) -> list[R | Written]:
+        found: list[R | Written] = []
+        for _, place, record in batch:
             if record is not None:
                 found.append(record)
-            elif place is not None and self._codec is not None:
+            elif place is not None:
                 frame = place[0].frame_at(place[1])
                 if frame is None:
                     _log.error("a record in the journal was damaged while it waited")
                     self.lost += 1
                 else:
-                    found.append(self._codec.decode(frame.payload))
+                    found.append(Written(frame.payload))
         return found
 
     def _let_go(self, count: int) -> None:
@@ -211,7 +212,7 @@ class Ledger(Generic[R]):
             _log.info("the database is back, %d records go on", len(self._waiting))
         self.away = False
 
-    def _reject(self, record: R, error: Exception) -> None:
+    def _reject(self, record: R | Written, error: Exception) -> None:
         self.rejected = [*self.rejected[1 - _REJECTED_KEPT :], record]
         self._fresh_rejects.append(record)
 
@@ -219,4 +220,5 @@ class Ledger(Generic[R]):
         """Before their places in the journal are given up."""
         rejects, self._fresh_rejects = self._fresh_rejects, []
         if rejects and self._journal is not None and self._codec is not None:
-            await asyncio.to_thread(self._journal.set_aside, [self._codec.encode(record) for record in rejects])
+            payloads = [one.text if isinstance(one, Written) else self._codec.encode(one) for one in rejects]
+            await asyncio.to_thread(self._journal.set_aside, payloads)
