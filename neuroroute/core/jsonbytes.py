@@ -56,6 +56,7 @@ def _clean(value: Any) -> Any:
 
 
 _MARK: Final = re.compile(rb'["{}\[\],:]')
+_REST: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _QUOTE: Final = 0x22
 _COMMA: Final = 0x2C
 _BACKSLASH: Final = 0x5C
@@ -104,16 +105,13 @@ def _members(raw: bytes) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _string_end(raw: bytes, start: int) -> int:
-    """Behind the string that starts there. Found by looks for quotes: a regex walks through a text character by character, 20 to 100 ns each."""
+    """Behind the string that starts there. Most end at the next quote; a regex walks through a text character by character, 20 to 100 ns each."""
     at = raw.index(b'"', start + 1)
-    while raw[at - 1] == _BACKSLASH:
-        before = at - 1
-        while raw[before - 1] == _BACKSLASH:
-            before -= 1
-        if (at - before) % 2 == 0:
-            break
-        at = raw.index(b'"', at + 1)
-    return at + 1
+    if raw[at - 1] != _BACKSLASH:
+        return at + 1
+    rest = _REST.match(raw, start + 1)
+    assert rest is not None, "valid JSON"
+    return rest.end()
 
 
 def edit(raw: bytes, changes: Mapping[str, bytes | None]) -> bytes:
@@ -155,10 +153,8 @@ def set_model(raw: bytes, model: str) -> bytes:
     The usual body holds the key "model" once: then one search and one splice (0.5 us per KB) do what `edit` does.
     """
     at = raw.find(b'"model"')
-    if (
-        at > 0 and raw[at - 1] != _BACKSLASH and raw.find(b'"model"', at + 7) < 0
-    ):  # found by `find`: a search by the regex reads 50 times slower
-        hit = _MODEL.match(raw, at)
+    if at > 0 and raw[at - 1] != _BACKSLASH and raw.find(b'"model"', at + 7) < 0:
+        hit = _MODEL.match(raw, at)  # at a place that is known: a search by the regex reads 50 times slower
         if hit is not None:
             return raw[:at] + b'"model":' + orjson.dumps(model) + raw[hit.end() :]
     return edit(raw, {"model": orjson.dumps(model)})

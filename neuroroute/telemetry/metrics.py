@@ -199,7 +199,7 @@ class Metrics(Collector):
                 self._overhead.observe(record.overhead_ms / 1000)
 
     def refused(self, code: str) -> None:
-        """Count a call that brought no valid key."""
+        """Count a call that leaves no row, such as one without a valid key."""
         self.count("neuroroute_refused", (code,))
 
     def count(self, name: str, labels: Labels = (), by: int = 1) -> None:

@@ -72,13 +72,13 @@ class EdgeHandler(RequestHandler):
         self._queue: list[_Request] = []  # what waits for a request before it, or for its own body
         self._hold: asyncio.TimerHandle | None = None  # runs while the rest of a plain request is due
         self._ours = False  # whether a request that goes past aiohttp's task is due or served
-        self._theirs = 0  # requests that this task has and did not answer yet
+        self._theirs = False  # whether this task has requests, or ends the line
         self._serving: asyncio.Task[None] | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered, waits to be, or has begun to arrive."""
-        return self._ours or self._theirs > 0 or bool(self._queue) or (self._head_timer is not None and self._request_count > 0)
+        return self._ours or self._theirs or bool(self._queue) or (self._head_timer is not None and self._request_count > 0)
 
     @property
     def draining(self) -> bool:
@@ -156,17 +156,17 @@ class EdgeHandler(RequestHandler):
             self._go_on()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """aiohttp asks for it at every read and at the end of every body; hardly ever was anything stopped."""
-        if self._reading_paused:
+        """At the end of every body aiohttp asks for it, with `resume_parser=False`; hardly ever was anything stopped."""
+        if resume_parser or self._reading_paused:
             super().resume_reading(resume_parser)
 
     def _enqueue(self, fresh: int) -> None:
-        """Take the last `fresh` requests out of the hands of aiohttp's task. As many may wait here as there."""
+        """Take the last `fresh` requests out of the hands of aiohttp's task. As many may wait here and there together as otherwise there."""
         for _ in range(fresh):
             self._queue.append(self._messages.pop())
         if fresh > 1:
             self._queue[-fresh:] = reversed(self._queue[-fresh:])
-        if len(self._queue) >= self._max_msg_queue_size and not self._buffer_paused:
+        if len(self._queue) + len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
     def _go_on(self) -> None:
@@ -200,9 +200,9 @@ class EdgeHandler(RequestHandler):
     def _hand_over(self) -> None:
         """Let aiohttp's task have what is there."""
         self._end_hold()
-        self._theirs += len(self._queue)
         self._messages.extend(self._queue)
         self._queue.clear()
+        self._theirs = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -219,9 +219,10 @@ class EdgeHandler(RequestHandler):
         client would never leave the long way.
         """
         response, reset = await super()._handle_request(request, start_time, request_handler)
-        self._theirs -= 1
-        if self._queue and not reset and response.keep_alive and not self._close:
-            self._go_on()
+        if response.keep_alive and not reset and not self._close:  # else the line ends, and what is still queued with it
+            self._theirs = bool(self._messages)
+            if self._queue:
+                self._go_on()
         return response, reset
 
     def _end_hold(self) -> None:

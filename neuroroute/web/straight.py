@@ -73,7 +73,9 @@ class Straight:
         """As `chain.life` refuses it, for half the CPU: in an overload there are more refusals than answers."""
         s = self._s
         principal = s.keyring.find(bearer(message.headers))
-        refusal = s.load.refusal(principal, s.metrics.running + begun + 1) if principal is not None else None
+        if principal is None or principal.gate is not None:  # who is refused for another reason is told that one
+            return None
+        refusal = s.load.refusal(principal, s.metrics.running + begun + 1)
         if refusal is None:
             return None
         s.metrics.refused("overloaded")

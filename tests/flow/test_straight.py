@@ -73,8 +73,14 @@ async def test_a_body_that_follows_its_head_is_waited_for(database_url: str) -> 
 
 @pytest.mark.parametrize(
     "heads",
-    [("Connection: close",), ("Expect: 100-continue",), ("Content-Encoding: identity",), ("Connection: upgrade", "Upgrade: h2c")],
-    ids=["close", "expect", "encoding", "upgrade"],
+    [
+        ("Connection: close",),
+        ("Expect: 100-continue",),
+        ("Content-Encoding: identity",),
+        ("Connection: upgrade", "Upgrade: h2c"),
+        ("Connection: upgrade", "Upgrade: websocket"),
+    ],
+    ids=["close", "expect", "encoding", "upgrade", "websocket"],
 )
 async def test_what_is_not_plain_goes_the_usual_way(database_url: str, heads: tuple[str, ...]) -> None:
     async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw, line(gw) as to:
@@ -188,12 +194,32 @@ async def test_the_first_request_of_a_line_is_plain_however_soon_it_comes(databa
         assert served.count == 5
 
 
-async def test_many_requests_sent_at_once_are_answered_in_order_and_bounded(database_url: str) -> None:
+def numbered(count: int) -> list[bytes]:
+    return [request(dumps({"model": "m", "messages": [{"role": "user", "content": f"Hello {n}"}]})) for n in range(count)]
+
+
+@pytest.mark.parametrize("at_once", [[1, 199], [31, 1, 8], [1, 1, 70], [40]], ids=str)
+async def test_many_requests_sent_at_once_are_answered_in_order(database_url: str, at_once: list[int]) -> None:
     async with Upstream() as up, gateway(database_url, one(up)) as gw, line(gw) as to:
-        bodies = [dumps({"model": "m", "messages": [{"role": "user", "content": f"Hello {n}"}]}) for n in range(200)]
-        for n in range(200):
+        requests = numbered(sum(at_once))
+        for n in range(len(requests)):
             up.will(whole({**ANSWER, "id": f"a{n}"}, delay_s=0.1 if n < 2 else 0.0))
-        to.write(request(bodies[0]))
-        await asyncio.sleep(0.02)
-        to.write(b"".join(request(body) for body in bodies[1:]))
-        assert [json.loads((await to.read())[2])["id"] for _ in bodies] == [f"a{n}" for n in range(200)]
+        at = 0
+        for count in at_once:
+            to.write(b"".join(requests[at : at + count]))
+            at += count
+            await asyncio.sleep(0.02)
+        assert [json.loads((await to.read())[2])["id"] for _ in requests] == [f"a{n}" for n in range(len(requests))]
+
+
+async def test_what_follows_a_declined_upgrade_is_answered_in_order(database_url: str) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw, line(gw) as to:
+        _, second, third, fourth = numbered(4)
+        for n, delay_s in enumerate((0.1, 0.5, 0.0, 0.0)):
+            up.will(whole({**ANSWER, "id": f"a{n}"}, delay_s=delay_s))
+        to.write(request(BODY, "Connection: upgrade", "Upgrade: websocket") + second)
+        await asyncio.sleep(0.3)
+        to.write(third)
+        assert [json.loads((await to.read())[2])["id"] for _ in range(3)] == ["a0", "a1", "a2"]
+        to.write(fourth)
+        assert json.loads((await to.read())[2])["id"] == "a3"
