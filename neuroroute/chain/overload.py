@@ -24,7 +24,7 @@ TICK_S: Final = 0.05
 STANDING_S: Final = 4.0
 """A thousand streams that begin at once keep a loop late for two seconds, and are to be served."""
 CALM: Final = 0.25
-FLOOR: Final = 32
+FLOOR: Final = 24
 HIGH_ROOM: Final = 1.25
 """So many times `most` calls of high priority may run."""
 _LEAST_SAMPLES: Final = 5  # one long pause is one lag
