@@ -118,7 +118,7 @@ class ResponseCache:
         """
         What another worker kept; from then on it is kept here too. Waits at most the store's time limit, and never raises KVAway.
 
-        Who asks while another asks the same waits for that answer.
+        Who asks while another asks the same waits for that answer; and finds what this process kept in the meantime.
         """
         if self._shared is None:
             return None
@@ -128,7 +128,7 @@ class ResponseCache:
             return self._near.get(key)
         asked = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
-            return await self._fetch(key, self._shared)
+            return await self._fetch(key, self._shared) or self._near.get(key)
         finally:
             del self._asked[key]
             asked.set_result(None)

@@ -190,6 +190,16 @@ async def test_another_worker_finds_it_behind(relay: Relay) -> None:
     await close(one, other)
 
 
+async def test_what_is_kept_here_while_it_is_asked_for_behind_is_found(relay: Relay) -> None:
+    cache = over(relay.url)
+    asking = asyncio.ensure_future(cache.look_behind(key(1)))
+    await asyncio.sleep(0)
+    cache.keep(key(1), entry(), 60)  # a call that asked the same has just ended
+    assert not asking.done()
+    assert await asking is cache.peek(key(1)) is not None
+    await close(cache)
+
+
 async def test_the_time_of_an_answer_is_one_for_both_levels(relay: Relay) -> None:
     one, other = over(relay.url), over(relay.url)
     one.keep(key(1), entry(), 0.3)
