@@ -162,10 +162,7 @@ class EdgeHandler(RequestHandler):
 
     def _enqueue(self, fresh: int) -> None:
         """Take the last `fresh` requests out of the hands of aiohttp's task. As many may wait here and there together as otherwise there."""
-        for _ in range(fresh):
-            self._queue.append(self._messages.pop())
-        if fresh > 1:
-            self._queue[-fresh:] = reversed(self._queue[-fresh:])
+        self._queue += reversed([self._messages.pop() for _ in range(fresh)])
         if len(self._queue) + len(self._messages) >= self._max_msg_queue_size and not self._buffer_paused:
             self._pause_reading_for_buffer()
 

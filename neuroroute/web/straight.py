@@ -70,7 +70,7 @@ class Straight:
         return head_of(status, len(text), lines) + text
 
     def _shed(self, message: RawRequestMessage, begun: int) -> bytes | None:
-        """As `chain.life` refuses it, for half the CPU: in an overload there are more refusals than answers."""
+        """As `chain.life` refuses it, without a task and a life: in an overload there are more refusals than answers."""
         s = self._s
         principal = s.keyring.find(bearer(message.headers))
         if principal is None or principal.gate is not None:  # who is refused for another reason is told that one
