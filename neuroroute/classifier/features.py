@@ -10,6 +10,7 @@ The text is folded to lower case once; the one regular expression is compiled wi
 import re
 from bisect import bisect_left
 from itertools import chain, pairwise
+from operator import add
 from sys import intern
 from typing import Final, NamedTuple
 
@@ -17,6 +18,8 @@ from neuroroute.classifier.lexicon import CONCEPT_OF
 
 HEAD_CHARS: Final = 800
 TAIL_CHARS: Final = 400
+UNSPACED_LETTERS: Final = 4
+"""So many characters a sign of a script without spaces counts as: it says as much as some letters do, and costs as much to read as a word."""
 FORM_CHARS: Final = 400
 """How much of the window the regular expressions of the form see: they cost more than the words."""
 FIRST_WORDS: Final = 6
@@ -27,7 +30,8 @@ MEANT_WORDS: Final = 96
 SMALL_TALK_WORDS: Final = 10
 SMALL_TALK: Final = frozenset(["@greet", "@thanks"])
 
-_WORDS: Final = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]+|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+|[^\w\s]")
+_UNSPACED: Final = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f]+")
+_WORDS: Final = re.compile(rf"{_UNSPACED.pattern}|[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+|[^\w\s]")
 """A run of an unspaced script, a word, a number, or one sign: none of them holds a space."""
 
 _POLITE: Final = frozenset(
@@ -197,14 +201,21 @@ def place_of(name: str) -> tuple[int, str | tuple[str, str]]:
 
 
 def window(prompt: str) -> str:
-    """The part of the prompt that is read: all of a short one, the first and last characters of a long one."""
-    if len(prompt) <= HEAD_CHARS + TAIL_CHARS:
+    """The part of the prompt that is read: all of a short one, the first and last characters of a long one, fewer of unspaced scripts."""
+    most = HEAD_CHARS + TAIL_CHARS
+    if len(prompt) * UNSPACED_LETTERS <= most:
         return prompt
-    return f"{prompt[:HEAD_CHARS]}\n{prompt[-TAIL_CHARS:]}"
+    text = prompt if len(prompt) <= most else f"{prompt[:HEAD_CHARS]}\n{prompt[-TAIL_CHARS:]}"
+    if text.isascii():
+        return text
+    letters = len(text) + (UNSPACED_LETTERS - 1) * sum(map(len, _UNSPACED.findall(text)))
+    if letters <= most + 1:
+        return text
+    return f"{text[: HEAD_CHARS * len(text) // letters]}\n{text[-(TAIL_CHARS * len(text) // letters) :]}"
 
 
-def _unspaced(first: str) -> bool:
-    return "\u0e00" <= first <= "\u0e7f" or "\u3040" <= first <= "\u9fff" or "\uff66" <= first <= "\uff9f"
+def _is_unspaced(sign: str) -> bool:
+    return "\u0e00" <= sign <= "\u0e7f" or "\u3040" <= sign <= "\u9fff" or "\uff66" <= sign <= "\uff9f"
 
 
 _SIZES: Final = ("00", "01", "02", "03", "04", "05")
@@ -217,22 +228,23 @@ class _Cuts(dict[str, tuple[str, ...]]):
     """
     What stands between two spaces, folded -> its tokens. Nearly all of it was seen before: up to MOST_KEPT pieces of usual length are kept.
 
-    Tokens are interned, as the names in the table are: the same word is the same object, which a look-up is done with at once.
+    Tokens that are kept are interned, as the names in the table are: the same word is the same object, which a look-up is done with at once.
     """
 
     def __missing__(self, piece: str) -> tuple[str, ...]:
         found: list[str] = []
         for word in [piece] if piece.isalpha() and (piece.isascii() or max(piece) < "\u0e00") else _WORDS.findall(piece):
-            first = word[0]
-            if first >= "\u0e00" and _unspaced(first):
-                found += [word] if len(word) == 1 else [word[at : at + 2] for at in range(len(word) - 1)]
+            if len(word) == 1:
+                found.append(_SIZES[1] if word.isdigit() and not _is_unspaced(word) else word)
+            elif word >= "\u0e00" and _is_unspaced(word[0]):
+                found += map(add, word, word[1:])
             else:
-                found.append(_SIZES[min(len(word), 5)] if first.isdigit() else word)
-        cut = tuple(map(intern, found))
-        if len(piece) <= LONGEST_KEPT:
-            if len(self) >= MOST_KEPT:
-                self.clear()
-            self[piece] = cut
+                found.append(_SIZES[min(len(word), 5)] if word[0].isdigit() else word)
+        if len(piece) > LONGEST_KEPT:
+            return tuple(found)
+        if len(self) >= MOST_KEPT:
+            self.clear()
+        cut = self[piece] = tuple(map(intern, found))
         return cut
 
 
@@ -337,7 +349,8 @@ def extract(prompt: str) -> Seen:
         named = [concept for concept in named if concept not in SMALL_TALK]
     begun = list(filter(None, named[:CONCEPT_WORDS]))
     found |= meant
-    pairs = set(pairwise(words))
-    pairs.update(pairwise(begun))
+    pairs = set(pairwise(begun))
+    if text.isascii() or len(words) * 2 < len(text):  # a token of an unspaced script is a pair already: triples were learnt by heart
+        pairs.update(pairwise(words))
     opening, lead = set(pairwise(task[:3])), task[0] if task else ""
     return Seen(found, pairs, stems, {*task, *begun}, opening, lead, set(words[-LAST_WORDS:]), facts, spoken, text)

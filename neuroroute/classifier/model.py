@@ -63,7 +63,7 @@ class Classifier:
         return dict(self._head.mean_difficulty)
 
     def read(self, prompt: str) -> Reading:
-        """Reads at most the first 800 and last 400 characters: bounded time for a prompt of any length."""
+        """Reads no more than `features.window`: bounded time for a prompt of any length."""
         seen = extract(prompt)
         table, head, count = self._table, self._head, max(1, seen.size)
         sums, heads, share = table.sums(seen), table.heads, 1.0 / count**0.5

@@ -2,11 +2,12 @@
 
 import time
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 
 from neuroroute.classifier import LABELS, Classifier, Reading
-from neuroroute.classifier.features import HEAD_CHARS, TAIL_CHARS, extract, task_of, tokens, window
+from neuroroute.classifier.features import HEAD_CHARS, TAIL_CHARS, UNSPACED_LETTERS, extract, task_of, tokens, window
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,24 @@ def test_the_middle_of_a_long_prompt_is_not_read() -> None:
     first, last = "a " * (HEAD_CHARS // 2), " b" * (TAIL_CHARS // 2)
     assert "secret" not in window(first + "secret" * 50 + last)
     assert extract(first + "secret " * 500 + last).text() == extract(first + "hidden " * 500 + last).text()
+
+
+@pytest.mark.parametrize("sign", ["東", "ひ", "ก"])
+def test_a_sign_of_an_unspaced_script_takes_the_room_of_some_letters(sign: str) -> None:
+    most = (HEAD_CHARS + TAIL_CHARS) // UNSPACED_LETTERS
+    assert window(sign * most) == sign * most
+    first, last = sign * (HEAD_CHARS // UNSPACED_LETTERS), "你" * (TAIL_CHARS // UNSPACED_LETTERS)
+    for middle in (1, 400, 10_000):
+        read = window(first + "密" * middle + last)
+        assert read.replace("\n", "").strip("密") == first + last
+        assert read.count("密") <= UNSPACED_LETTERS
+    mixed = window("word " * 100 + sign * 5000)
+    assert mixed.startswith("word ") and len(mixed) < HEAD_CHARS
+
+
+def test_triples_of_signs_are_no_features() -> None:
+    assert extract("把这句话翻译成英文").pairs.isdisjoint(pairwise(tokens("把这句话翻译成英文")))
+    assert ("translate", "这个") in extract("please translate 这个 sentence for me").pairs
 
 
 def test_the_loaded_weights_stay_small() -> None:
