@@ -56,7 +56,7 @@ from neuroroute.core.tasks import Tasks, spawn
 from neuroroute.core.types import Limits, Model, Provider
 from neuroroute.limits.budget import Budgets
 from neuroroute.limits.concurrency import Concurrency
-from neuroroute.limits.leases import WAIT_S, Leases
+from neuroroute.limits.leases import LISTEN_S, WAIT_S, Leases
 from neuroroute.limits.neighbours import Neighbours
 from neuroroute.limits.places import SharedPlaces
 from neuroroute.limits.queue import Queues
@@ -109,6 +109,7 @@ _log = logging.getLogger("neuroroute")
 
 JOURNAL: Final = web.AppKey("journal", Journal)
 NEIGHBOURS: Final[web.AppKey[Neighbours | None]] = web.AppKey("neighbours")  # None: one worker, or Redis
+COUNTERS: Final["web.AppKey[RedisStore | None]"] = web.AppKey("counters")  # Redis again, with lines of its own for the limits
 JOBS: Final[web.AppKey[dict[str, Callable[[], Awaitable[None]]]]] = web.AppKey("jobs")
 
 
@@ -140,8 +141,9 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     redis = _redis(settings)
     home = data_dir or settings.neuroroute_data_dir
     journal = Journal(home / JOURNAL_FOLDER)
-    neighbours = Neighbours(home / LIMITS_FOLDER, timeout_s=NEIGHBOUR_WAIT_S) if redis is None and settings.workers > 1 else None
-    services = _services(settings, offer, database, redis, home, worker, journal, neighbours)
+    neighbours = Neighbours(home / LIMITS_FOLDER, timeout_s=LISTEN_S) if redis is None and settings.workers > 1 else None
+    counters = _redis(settings, LISTEN_S)
+    services = _services(settings, offer, database, redis, home, worker, journal, _shared_limits(settings, redis, counters, neighbours))
 
     async def reload() -> bool:
         return file is not None and await file.check(offer.take, force=True)
@@ -152,7 +154,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[LIFECYCLE], app[KEEP_ALIVE] = Lifecycle(), KeepAlive(settings.keepalive_comment_s)
     app[OFFER], app[RELOAD] = offer, reload
     app[VERSIONS] = Versions(database, offer, Vault(settings.neuroroute_secret_key, home), home)
-    app[JOURNAL], app[NEIGHBOURS] = journal, neighbours
+    app[JOURNAL], app[NEIGHBOURS], app[COUNTERS] = journal, neighbours, counters
     app[WATCH] = _watch(settings, offer, database, services.metrics, home)
     app[JOBS] = _jobs(app, file)
     for source in sources(services, database, journal):
@@ -189,13 +191,13 @@ def _watch(settings: Settings, offer: Offer, database: Database, metrics: Metric
     return watch
 
 
-def _redis(settings: Settings) -> "RedisStore | None":
+def _redis(settings: Settings, timeout_s: float = WAIT_S) -> "RedisStore | None":
     """The client of REDIS_URL. Its library costs a tenth of a second of the start, so it is not imported where there is none."""
     if settings.redis_url is None:
         return None
     from neuroroute.store.kv_cluster import RedisStore
 
-    return RedisStore(settings.redis_url)
+    return RedisStore(settings.redis_url, timeout_s=timeout_s)
 
 
 def _jobs(app: web.Application, file: ConfigFile | None) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -249,8 +251,9 @@ async def _look_for_outliers(s: Services) -> None:
 async def _stores(app: web.Application) -> AsyncIterator[None]:
     yield
     await app[SERVICES].transport.close()
-    if (redis := app[REDIS]) is not None:
-        await redis.close()
+    for store in (app[REDIS], app[COUNTERS]):
+        if store is not None:
+            await store.close()
     await app[DATABASE].close()
 
 
@@ -356,9 +359,9 @@ def _services(
     data_dir: Path,
     worker: int,
     journal: Journal,
-    neighbours: Neighbours | None,
+    shared_limits: tuple[Limiter, SharedPlaces | None],
 ) -> Services:
-    limiter, places = _shared_limits(settings, redis, neighbours)
+    limiter, places = shared_limits
     metrics_of = Shared(data_dir / METRICS_FOLDER, f"{worker}-{os.getpid()}") if settings.workers > 1 else None
     metrics = Metrics(sample_rate=settings.metrics_sample_rate, shared=metrics_of)
     budgets = Budgets(
@@ -408,13 +411,17 @@ def _services(
     )
 
 
-def _shared_limits(settings: Settings, redis: "RedisStore | None", neighbours: Neighbours | None) -> tuple[Limiter, SharedPlaces | None]:
-    """The limits per time and of calls at once, shared with the other processes where there are any."""
-    store, wait_s = (neighbours, NEIGHBOUR_WAIT_S) if neighbours is not None else (redis, WAIT_S)
-    if store is None:
-        return Limiter(), None
-    leases = Leases(store, holders=settings.workers, wait_s=wait_s)
-    return Limiter(leases), SharedPlaces(store, leases.holder, holders=settings.workers, wait_s=wait_s)
+def _shared_limits(
+    settings: Settings, redis: "RedisStore | None", counters: "RedisStore | None", neighbours: Neighbours | None
+) -> tuple[Limiter, SharedPlaces | None]:
+    """The limits per time and of calls at once, shared with the other processes where there are any. counters: Redis, for the former alone."""
+    if neighbours is not None:
+        leases = Leases(neighbours, holders=settings.workers, wait_s=NEIGHBOUR_WAIT_S)
+        return Limiter(leases), SharedPlaces(neighbours, leases.holder, holders=settings.workers, wait_s=NEIGHBOUR_WAIT_S)
+    if redis is not None and counters is not None:
+        leases = Leases(counters, holders=settings.workers)
+        return Limiter(leases), SharedPlaces(redis, leases.holder, holders=settings.workers, wait_s=WAIT_S)
+    return Limiter(), None
 
 
 def _alert(metrics: Metrics) -> Callable[[Budget, float], None]:

@@ -6,6 +6,7 @@ call it too late. Here only time counts in which the loop turned, and what has a
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,12 +15,16 @@ _SLICES: Final = 5
 
 
 class patience:
-    """`async with patience(seconds)`: raises TimeoutError after so much time in which the loop turned."""
+    """
+    `async with patience(seconds)`: raises TimeoutError after so much time in which the loop turned.
 
-    __slots__ = ("_left", "_loop", "_scope", "_slice_s", "_timer")
+    then: called instead; what is waited for goes on.
+    """
 
-    def __init__(self, seconds: float) -> None:
-        self._slice_s, self._left = seconds / _SLICES, _SLICES
+    __slots__ = ("_left", "_loop", "_scope", "_slice_s", "_then", "_timer")
+
+    def __init__(self, seconds: float, then: Callable[[], None] | None = None) -> None:
+        self._slice_s, self._left, self._then = seconds / _SLICES, _SLICES, then
         self._scope = asyncio.timeout(None)
 
     async def __aenter__(self) -> Self:
@@ -36,5 +41,7 @@ class patience:
         self._left -= 1
         if self._left > 0:
             self._timer = self._loop.call_later(self._slice_s, self._tick)
+        elif self._then is not None:
+            self._then()
         else:
             self._scope.reschedule(self._loop.time())

@@ -59,13 +59,19 @@ class Neighbours:
             return self._book.answer(keys[_FIXED_KEYS:], _plain(args), int(unix_s() * 1000))
         try:
             async with patience(self._timeout_s), self._turn:
-                return await self._ask(dumps([keys[_FIXED_KEYS:], _plain(args)]))
+                return await self._exchange(dumps([keys[_FIXED_KEYS:], _plain(args)]))
         except (OSError, EOFError, ValueError) as error:  # TimeoutError is an OSError
-            self._hang_up()
             raise KVAway("the worker that keeps the limits does not answer") from error
-        except asyncio.CancelledError:
-            self._hang_up()  # the late answer would be read by the next one who asks
-            raise
+
+    async def _exchange(self, question: bytes) -> list[int]:
+        answered = False
+        try:
+            answer = await self._ask(question)
+            answered = True
+            return answer
+        finally:
+            if not answered:  # the late answer would be read by the next one who asks
+                self._hang_up()
 
     async def _ask(self, question: bytes) -> list[int]:
         while self._writer is None:

@@ -6,7 +6,6 @@ not (a share of a limit must be fetched from Redis first) it says None and `admi
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import Final, NamedTuple
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.patience import patience
-from neuroroute.limits.leases import Leases
+from neuroroute.limits.leases import ANSWER_S, Leases
 from neuroroute.limits.share import Share
 from neuroroute.limits.window import Run, SlidingWindow
 
@@ -122,32 +121,42 @@ class Limiter:
 
     def readings(self) -> list[tuple[str, tuple[str, ...], float]]:
         """For metrics: (name, label values, value)."""
-        return [("neuroroute_limit_counters", (), len(self)), ("neuroroute_shared_store_away", (), int(self.away))]
+        found: list[tuple[str, tuple[str, ...], float]] = [
+            ("neuroroute_limit_counters", (), len(self)),
+            ("neuroroute_shared_store_away", (), int(self.away)),
+        ]
+        if self.leases is not None:
+            found.append(("neuroroute_shared_store_failures", (), self.leases.failures))
+        return found
 
     def try_admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict | None:
         """Take one request and `tokens` tokens under every check. None: `admit` must be awaited."""
         if self.leases is None:
             return self._admit(checks, tokens, monotonic_s())
+        now_s = monotonic_s()
         if self.leases.away:
-            return self._admit_alone(self.leases, checks, tokens, monotonic_s())
-        return self._admit_leased(self.leases, checks, tokens, monotonic_s(), ask=False)
+            return self._admit_alone(self.leases, checks, tokens, now_s)
+        verdict = self._admit_leased(self.leases, checks, tokens, now_s, ask=False)
+        return self._admit_alone(self.leases, checks, tokens, now_s) if verdict is None and self.leases.late else verdict
 
     async def admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict:
         """
-        The same with the right to ask the common store.
+        The same with the right to ask the common store, and to wait for it as long as `wait_s`.
 
-        A silent one counts as away after its `wait_s`; one that answers, but gives to others what this call waits for, has as long again.
+        Then this process decides alone.
         """
         leases = self.leases
         if leases is None:
             return self._admit(checks, tokens, monotonic_s())
-        with contextlib.suppress(TimeoutError):
-            async with patience(2 * leases.wait_s):
-                while not leases.away:
+        try:
+            async with patience(leases.wait_s):
+                while not (leases.away or leases.late):
                     verdict = self._admit_leased(leases, checks, tokens, monotonic_s(), ask=True)
                     if verdict is not None:
                         return verdict
                     await leases.wait()
+        except TimeoutError:
+            leases.overdue()
         return self._admit_alone(leases, checks, tokens, monotonic_s())
 
     async def run(self) -> None:
@@ -234,14 +243,24 @@ class Limiter:
                 share = leases.shares[check.counter] = Share(check.window_s, check.limit)
             share.limit = check.limit
             shares.append(share)
-            part, amount = share.part(now_s, leases.holders, leases.contact_s), tokens if check.is_tokens else 1
-            if share.own.advance(now_s) + amount > part:
+            amount = tokens if check.is_tokens else 1
+            if leases.away:
+                part = share.part(now_s, leases.holders, leases.contact_s)
+                left = part - share.own.advance(now_s)
+            else:
+                left = share.cautious(now_s, leases.holders)
+                if (share.left < amount or now_s >= share.expires_s) and not share.asked:
+                    leases.ask(check.counter, share)
+            if amount > left:
                 verdict.admitted = False
-                wait_s = share.own.wait_s(now_s, amount, part)
-                if wait_s is None and amount <= check.limit:  # more than our part holds, but not more than the limit: the store may be back
+                if amount > check.limit:
+                    wait_s = None
+                elif not leases.away:  # then it has answered, or is away
+                    wait_s = ANSWER_S
+                elif (wait_s := share.own.wait_s(now_s, amount, part)) is None:  # our part never holds so much: the store may be back
                     wait_s = check.window_s / 4
                 longest_s = _hold_back(verdict, check, wait_s, longest_s)
-            _stand(verdict, check, part - share.own.used - amount, check.window_s)
+            _stand(verdict, check, left - amount, check.window_s)
         for check, share in zip(checks, shares, strict=True) if verdict.admitted else ():
             run = share.spend(now_s, tokens if check.is_tokens else 1)
             if check.is_tokens:

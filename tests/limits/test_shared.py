@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from neuroroute.limits.leases import Leases
+from neuroroute.limits.leases import LISTEN_S, Leases
 from neuroroute.limits.rate import Check, Limiter, Unit, Verdict
 from neuroroute.store.kv_redis import RedisKV
 from tests.support.relay import Relay
@@ -23,9 +23,9 @@ async def relay(redis_url: str) -> AsyncIterator[Relay]:
 
 
 @contextlib.asynccontextmanager
-async def workers(url: str, number: int, timeout_s: float = 0.05) -> AsyncIterator[list[Limiter]]:
+async def workers(url: str, number: int, timeout_s: float = LISTEN_S, *, holders: int = 1) -> AsyncIterator[list[Limiter]]:
     stores = [RedisKV(url, timeout_s=timeout_s) for _ in range(number)]
-    made = [Limiter(Leases(store)) for store in stores]
+    made = [Limiter(Leases(store, holders=holders)) for store in stores]
     tasks = [asyncio.ensure_future(limiter.run()) for limiter in made]
     for limiter in made:
         assert limiter.leases is not None
@@ -72,14 +72,14 @@ def fullest(times: list[float], window_s: float) -> int:
 
 @pytest.mark.parametrize("limit", [20, 300])
 async def test_eight_workers_keep_one_limit_in_every_sliding_window(relay: Relay, limit: int) -> None:
-    async with workers(relay.url, 8, 1.0) as limiters:
+    async with workers(relay.url, 8) as limiters:
         times = await greed(limiters, Check("key", "k", limit, WINDOW_S), 3.2 * WINDOW_S)
     assert fullest(times, WINDOW_S) <= limit
     assert len(times) >= 0.93 * 3 * limit
 
 
 async def test_a_warm_call_seldom_pays_a_round_trip(relay: Relay) -> None:
-    async with workers(relay.url, 4, 1.0) as limiters:
+    async with workers(relay.url, 4) as limiters:
         check = Check("key", "k", 10_000, 60.0)
         await asyncio.gather(*[take(limiter, check) for limiter in limiters])
         before = sum(limiter.leases.trips for limiter in limiters if limiter.leases)
@@ -97,7 +97,7 @@ async def test_a_warm_call_seldom_pays_a_round_trip(relay: Relay) -> None:
 
 
 async def test_refusals_cost_few_round_trips(relay: Relay) -> None:
-    async with workers(relay.url, 1, 1.0) as (limiter,):
+    async with workers(relay.url, 1) as (limiter,):
         check = Check("key", "k", 5, 60.0)
         verdicts = [await take(limiter, check) for _ in range(300)]
         assert sum(verdict.admitted for verdict in verdicts) == 5
@@ -110,7 +110,7 @@ async def test_refusals_cost_few_round_trips(relay: Relay) -> None:
 
 
 async def test_retry_after_is_true_across_workers(relay: Relay) -> None:
-    async with workers(relay.url, 2, 1.0) as (one, other):
+    async with workers(relay.url, 2) as (one, other):
         check = Check("key", "k", 10, 1.0)
         while (await take(one, check)).admitted:
             pass
@@ -124,7 +124,7 @@ async def test_retry_after_is_true_across_workers(relay: Relay) -> None:
 
 
 async def test_all_limits_of_a_call_or_none(relay: Relay) -> None:
-    async with workers(relay.url, 2, 1.0) as (one, _):
+    async with workers(relay.url, 2) as (one, _):
         wide, narrow = Check("user", "u", 50, 60.0), Check("key", "k", 1, 60.0)
         assert (await take(one, wide, narrow)).admitted
         for _ in range(20):
@@ -138,7 +138,7 @@ async def test_all_limits_of_a_call_or_none(relay: Relay) -> None:
 
 
 async def test_tokens_are_corrected_in_the_common_store(relay: Relay) -> None:
-    async with workers(relay.url, 2, 1.0) as (one, other):
+    async with workers(relay.url, 2) as (one, other):
         check = Check("key", "k", 1000, 60.0, unit=Unit.TOKENS)
         first = await take(one, check, tokens=900)
         assert first.admitted
@@ -159,7 +159,7 @@ async def test_tokens_are_corrected_in_the_common_store(relay: Relay) -> None:
 
 
 async def test_more_tokens_than_the_limit_holds_are_never_admitted(relay: Relay) -> None:
-    async with workers(relay.url, 1, 1.0) as (limiter,):
+    async with workers(relay.url, 1) as (limiter,):
         refused = await take(limiter, Check("key", "k", 100, unit=Unit.TOKENS), tokens=101)
         assert not refused.admitted
         assert refused.retry_after_s is None
@@ -202,7 +202,7 @@ async def test_a_flushed_store_learns_again_what_was_let_in(relay: Relay, redis_
 
     limit, window_s = 200, 4.0
     check = Check("key", "k", limit, window_s)
-    async with workers(relay.url, 4, 1.0) as limiters:
+    async with workers(relay.url, 4) as limiters:
         times = await greed(limiters, check, 0.4 * window_s, 0.005)
         client = redis.asyncio.Redis.from_url(redis_url)
         await client.flushall()
@@ -226,8 +226,70 @@ async def test_no_call_waits_longer_than_its_time_for_a_hung_store(relay: Relay)
         assert sorted(waits)[len(waits) * 9 // 10] < 0.02
 
 
+async def test_late_answers_let_nobody_through_twice(redis_url: str) -> None:
+    limit, check = 300, Check("key", "late", 300, 60.0)
+    async with contextlib.AsyncExitStack() as stack:
+        relays = [await stack.enter_async_context(Relay.to(redis_url)) for _ in range(4)]
+        limiters = [(await stack.enter_async_context(workers(each.url, 1, LISTEN_S, holders=4)))[0] for each in relays]
+        waits: list[float] = []
+        admitted = late = 0
+
+        async def ask(limiter: Limiter) -> None:
+            nonlocal admitted, late
+            assert limiter.leases is not None
+            until_s = time.monotonic() + 2.5
+            while time.monotonic() < until_s:
+                began_s = time.monotonic()
+                verdict = await take(limiter, check)
+                admitted += verdict.admitted
+                waits.append(time.monotonic() - began_s)
+                late += limiter.leases.late
+                await asyncio.sleep(random.uniform(0.01, 0.03))
+
+        async def delay() -> None:  # half of the workers, half of the time
+            while True:
+                for each in relays[:2]:
+                    each.delay_s = random.choice((0.0, 0.08))
+                await asyncio.sleep(0.1)
+
+        delaying = asyncio.ensure_future(delay())
+        await asyncio.gather(*[ask(limiter) for limiter in limiters for _ in range(5)])
+        delaying.cancel()
+        assert not any(limiter.away for limiter in limiters)
+        assert [each.accepted for each in relays] == [1] * 4, "a late answer costs no connection"
+    assert late > 0
+    assert limit * 0.95 <= admitted <= limit * 1.02
+    assert sorted(waits)[len(waits) * 99 // 100] < 0.1
+    assert max(waits) < 0.3  # a stall of this process, which all workers share, is no wait for the store
+
+
+async def test_a_late_answer_is_booked(relay: Relay) -> None:
+    check = Check("key", "booked", 100, 60.0)
+    async with workers(relay.url, 2, LISTEN_S, holders=2) as (slow, other):
+        relay.delay_s = 0.15
+        began_s = time.monotonic()
+        assert (await take(slow, check)).admitted
+        assert time.monotonic() - began_s < 0.12
+        assert slow.leases is not None
+        assert slow.leases.late
+        assert slow.try_admit((check,)) is not None, "nobody waits for the same answer again"
+        async with asyncio.timeout(2):
+            while slow.leases.shares[check.counter].left <= 0:
+                await asyncio.sleep(0.01)
+        relay.delay_s = 0.0
+        trips = slow.leases.trips
+        assert (await take(slow, check)).admitted
+        assert slow.leases.trips == trips, "from the lease that came late"
+        await asyncio.sleep(0.3)
+        taken = 3
+        for limiter in (other, slow):
+            while (await take(limiter, check)).admitted:
+                taken += 1
+        assert taken == 100
+
+
 async def test_counters_that_nobody_uses_are_dropped(relay: Relay) -> None:
-    async with workers(relay.url, 1, 1.0) as (limiter,):
+    async with workers(relay.url, 1) as (limiter,):
         for i in range(50):
             await take(limiter, Check("key", f"k{i}", 10, 0.2))
         assert len(limiter) == 50
