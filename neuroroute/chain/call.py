@@ -88,7 +88,7 @@ class Conversation:
 
     prompt: the last user message's text, never stored; prompt_tokens: an estimate of the whole input; needs: of core.types.ABILITIES;
     max_output_tokens: the client's own bound. opening: what the conversation began with, by which it is known again; tool_loop: this call
-    brings tool results back.
+    brings tool results back; repeats: the last two answers in it are the same.
     """
 
     prompt: str
@@ -98,6 +98,7 @@ class Conversation:
     max_output_tokens: int | None
     opening: str = ""
     tool_loop: bool = False
+    repeats: bool = False
 
 
 @dataclass(slots=True)

@@ -28,6 +28,8 @@ _EFFORTS: Final = frozenset({"medium", "high", "xhigh", "max"})
 _STANDING: Final = ("system", "developer")
 """Roles whose texts many calls share."""
 _OPENING_CHARS: Final = 2000
+_SENTENCE_CHARS: Final = 30
+"""Shorter answers may well be the same twice."""
 
 
 def of(call: Call) -> Conversation:
@@ -42,7 +44,7 @@ def read(client: ClientRequest) -> Conversation:
     """Never raises: what a body does not say in a way we know simply is not counted."""
     body = client.body
     needs: set[str] = set()
-    last_user, opening, role, tokens, turns = "", "", "", 0, 0
+    last_user, opening, role, tokens, turns, answered, repeats = "", "", "", 0, 0, "", False
     for role, content in _messages(client.dialect, body):
         text, images = _content(content, needs)
         tokens += (estimate_again if role in _STANDING else estimate)(text) + MESSAGE_TOKENS + images * IMAGE_TOKENS
@@ -52,12 +54,13 @@ def read(client: ClientRequest) -> Conversation:
             last_user, turns = text, turns + 1
         elif role == "assistant":
             turns += 1
+            repeats, answered = len(text) >= _SENTENCE_CHARS and text == answered, text
     tools = body.get("tools") or body.get("functions")
     if isinstance(tools, list) and tools:
         needs.add("tools")
         tokens += _tools_tokens(client, tools)
     _needs_of_options(body, needs)
-    return Conversation(last_user, tokens, frozenset(needs), turns, max_output(body), opening, role == "tool")
+    return Conversation(last_user, tokens, frozenset(needs), turns, max_output(body), opening, role == "tool", repeats)
 
 
 def transcript(client: ClientRequest) -> str:

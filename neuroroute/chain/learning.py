@@ -24,7 +24,7 @@ from neuroroute.core.types import Dialect, Target
 from neuroroute.routing import trail
 from neuroroute.routing.catalog import Catalog, is_auto
 from neuroroute.routing.decision import Decision
-from neuroroute.routing.evidence import NOTHING, Complaints, Signal, conforms, opinion, refuses
+from neuroroute.routing.evidence import NOTHING, Complaints, Signal, conforms, loops, opinion, refuses
 from neuroroute.routing.forecast import MEAN_DIFFICULTY, UNSURE
 from neuroroute.routing.judge import shortened
 from neuroroute.routing.posteriors import Knobs, Posteriors, cell_of, tercile_of
@@ -100,13 +100,15 @@ class Learning:
             or call.dialect not in _CHAT
         ):
             return None
-        if (call.error is not None and not (left and call.committed)) or not self.config().enabled:
+        if call.error is not None and not (left and call.committed):
             return None
+        signal = Signal.LEFT if left else _signal(call)
+        if not self.config().enabled:
+            return signal
         quality = _expected(call.decision, target) or router.expected(target, seen, catalog)
         if quality is None:
-            return None
+            return signal
         cell = cell_of(target.name, seen, self._means)
-        signal = Signal.LEFT if left else _signal(call)
         self.add(cell, self._complaints.weigh(quality, signal))
         if call.conversation is not None and call.conversation.prompt:
             self._ask(call, cell, quality, complained=signal is not None)
@@ -247,6 +249,8 @@ def _signal(call: Call) -> Signal | None:
         return Signal.BROKEN
     if call.finish_reason in ("content_filter", "refusal") or refuses(text):
         return Signal.REFUSED
+    if loops(text):
+        return Signal.LOOPED
     bounded = call.conversation is not None and call.conversation.max_output_tokens is not None
     return Signal.TRUNCATED if call.finish_reason == "length" and not bounded else None
 

@@ -12,6 +12,7 @@ from neuroroute.core.errors import BadRequest, Forbidden, NotFound
 from neuroroute.core.types import Model, Target
 from neuroroute.routing.catalog import AUTO, is_auto
 from neuroroute.routing.decision import NEW_THREAD, NO_BOUNDS, Bounds, Decision, Question, Thread
+from neuroroute.routing.evidence import objects
 
 VOICES_PATH: Final = "/audio/voices"
 """Where "auto" is a word of OpenAI's own API."""
@@ -56,7 +57,8 @@ def _thread(call: Call, s: Services) -> Thread:
     call.thread = hashlib.blake2b(f"{call.principal.key_id}\0{name}".encode("utf-8", "replace"), digest_size=16).digest()
     if said.turns < 2 and call.steering.session is None:
         return NEW_THREAD
-    return s.threads.find(call.thread, monotonic_s(), tool_loop=said.tool_loop)
+    stalled = said.repeats or (not said.tool_loop and objects(said.prompt))
+    return s.threads.find(call.thread, monotonic_s(), tool_loop=said.tool_loop, stalled=stalled)
 
 
 def decide(call: Call, s: Services) -> Decision:

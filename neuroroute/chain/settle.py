@@ -17,6 +17,7 @@ from neuroroute.core.clock import monotonic_s, utcnow
 from neuroroute.core.errors import ClientGone, StreamCut
 from neuroroute.core.types import Dialect
 from neuroroute.routing import trail
+from neuroroute.routing.evidence import STALLS
 from neuroroute.store.usage import UsageRecord
 
 _OWN_BASELINE: Final = frozenset({Dialect.PASS, Dialect.EMBEDDINGS})
@@ -48,15 +49,17 @@ def settle(call: Call, s: Services) -> None:
     if s.traces is not None:
         finish(call, record, s.traces)
     if call.error is None and not call.is_paid_elsewhere:
-        _learn(call, s)
+        _learn(call, s, stalled=(record.decision or {}).get("outcome") in STALLS)
 
 
-def _learn(call: Call, s: Services) -> None:
+def _learn(call: Call, s: Services, *, stalled: bool) -> None:
     """What a good answer teaches: how long such answers are, who answered this conversation, how the model counts."""
     if call.target is None:
         return
-    if call.thread is not None:
-        s.threads.answered(call.thread, call.target.name, call.usage, monotonic_s())
+    if call.thread is not None and call.decision is not None:
+        last = call.decision.thread
+        raised = call.decision.escalated or (last.raised and last.target == call.target.name)
+        s.threads.answered(call.thread, call.target.name, call.usage, monotonic_s(), stalled=stalled, raised=raised)
     if call.classification is not None and call.finish_reason in ("stop", "tool_calls"):
         s.router.lengths.observe(call.classification.label, call.target.name, call.usage.completion_tokens)
     if call.usage.source == "provider" and call.conversation is not None:

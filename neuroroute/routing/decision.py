@@ -54,13 +54,15 @@ class Thread:
     What is known of the conversation that a call continues.
 
     target: who answered last (`Target.name`). cached_prefix_tokens: how much of this prompt its provider holds in its cache.
-    tool_loop: the call brings tool results back. stalled: the last answer repeated itself, refused, broke its schema, or the user said so.
+    tool_loop: the call brings tool results back. stalled: the last answer repeated itself, refused, broke its schema, or the user objects
+    to it. raised: who answered last is there because another stalled.
     """
 
     target: str = ""
     cached_prefix_tokens: int = 0
     tool_loop: bool = False
     stalled: bool = False
+    raised: bool = False
 
 
 NEW_THREAD = Thread()
@@ -137,6 +139,7 @@ class Decision:
     thread: Thread = NEW_THREAD
     explored: float | None = None
     learned_version: int = 0
+    escalated: bool = False  # the conversation moved to a better model than the one that stalled
 
     @property
     def chosen(self) -> Target:

@@ -6,6 +6,8 @@ the middle) is a weak sign, and its absence a weaker one. Both are weighed by Ba
 draws LIKELIER times as many complaints as a good one, and the running share of complaints among all answers says how many that is. So a model
 that draws as many complaints as its quality lets expect stays where it is, however many answers it gives and however patient its users are.
 An answer that breaks the schema it was asked to keep is plainly bad.
+
+A conversation whose last answer was one of STALLS, or is objected to by what the user says next, goes on with a better model.
 """
 
 import re
@@ -30,11 +32,14 @@ class Signal(StrEnum):
 
     BROKEN = "broken_schema"  # it does not keep the JSON schema that was asked for
     REFUSED = "refused"
+    LOOPED = "looped"  # it says the same again and again
     TRUNCATED = "truncated"  # it ended at the model's own limit, not at the client's
     LEFT = "left"  # the client went away in the middle of it
     RETRIED = "retried"  # the same question came again within a minute
 
 
+STALLS: Final = frozenset({Signal.BROKEN, Signal.REFUSED, Signal.LOOPED})
+"""After these a better model is due in the conversation."""
 NOTHING: Final = Counts(0.0, 0.0)
 
 
@@ -93,6 +98,46 @@ _LOOKED_AT: Final = 160  # a refusal begins with it
 def refuses(text: str) -> bool:
     """Whether an answer begins as a refusal, in a few languages."""
     return _REFUSAL.match(text[:_LOOKED_AT].lstrip().lower()) is not None
+
+
+_PERIOD: Final = 60  # characters that come again
+_TURNS: Final = 4  # so often
+_LEAST_VARIED: Final = 6  # different characters in them: rulers, dots and zeros are no sentences
+
+
+def loops(text: str) -> bool:
+    """Whether the end of an answer was said several times before, as models do that do not find out of a sentence."""
+    end = text[-_PERIOD:]
+    return len(text) >= _TURNS * _PERIOD and text.count(end) >= _TURNS and len(set(end)) >= _LEAST_VARIED
+
+
+_OBJECTION: Final = re.compile(
+    r"(?:(?:no|nope|sorry|hm+|but|well|non|nein|não|нет|いいえ|いや|아니)[\s,.!:;、。…-]+)*(?:"
+    r"(?:(?:that|this|it|you|(?:the|your) (?:answer|code|result|solution))(?:['’]s| is| was|['’]re| are)|still|also) "
+    r"(?:still |completely |just |simply |also )?(?:wrong|incorrect|mistaken|not (?:right|correct|true|working|what i (?:asked|meant|wanted)))\b"
+    r"|(?:that|this|it) isn['’]?t (?:right|correct|true|working|what i (?:asked|meant|wanted))\b"
+    r"|(?:that|this|it)(?: still)? (?:doesn['’]?t|does not|didn['’]?t|did not) (?:work|help|compile|run|answer)\b"
+    r"|(?:wrong|incorrect|not working|try again)\s*(?:[.!,:;]|$)|please try again\b|you (?:made a mistake|got (?:it|that|this) wrong)\b"
+    r"|(?:das|(?:die|deine|ihre) antwort) (?:ist|war) (?:immer noch |leider |so )?(?:falsch|nicht (?:richtig|korrekt|wahr))\b"
+    r"|(?:das|es) (?:stimmt|funktioniert|geht|klappt) (?:so |leider |aber |immer noch )?nicht\b|falsch\s*(?:[.!,]|$)"
+    r"|versuch(?:e|en sie)? es (?:bitte |)(?:noch ?mal|noch einmal|erneut)\b"
+    r"|c['’]est (?:toujours |encore )?(?:faux|incorrect|inexact|pas (?:ça|cela|bon|correct|juste|vrai))\b|tu te trompes|vous vous trompez"
+    r"|(?:ça|cela) (?:ne )?(?:marche|fonctionne) (?:toujours )?pas\b|réessa(?:ie|yez)\b"
+    r"|(?:eso |esto |tu respuesta )?(?:está mal|es incorrect[oa]|es fals[oa]|no es (?:correct[oa]|cierto|verdad)|no funciona)\s*(?:[.!,]|$)"
+    r"|te equivocas|(?:inténtalo|intenta) (?:de nuevo|otra vez)"
+    r"|(?:questo |ciò )?(?:è sbagliato|non è (?:corretto|giusto|vero)|non funziona)\s*(?:[.!,]|$)|ti sbagli\b|riprova\b"
+    r"|(?:isso |isto )?(?:(?:está|tá|é) (?:errad|incorret)[oa]|não (?:está certo|é isso|funciona))\s*(?:[.!,]|$)|tente (?:de novo|novamente)\b"
+    r"|(?:это )?(?:неправильно|неверно|не так|не работает)\s*(?:[.!,]|$)|(?:ты|вы) ошиба|попробуй(?:те)? (?:ещ[её] раз|снова)"
+    r"|(?:这|那|你|答案|还是|这个|这是)?(?:不对(?!称|等|应|劲)|错了|错的|不正确|不行)|再试一次"
+    r"|(?:それは)?(?:違います|違うよ|違う[。、!！]|間違(?:い|って)|正しくない)|もう一度(?:やって|試し)"
+    r"|틀렸|잘못됐|다시 (?:해|시도))"
+)
+_HEARD: Final = 120  # an objection begins with it
+
+
+def objects(text: str) -> bool:
+    """Whether a user begins by saying that the answer before was wrong, in a few languages."""
+    return _OBJECTION.match(text[:_HEARD].lstrip().lower()) is not None
 
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {

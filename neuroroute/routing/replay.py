@@ -7,7 +7,7 @@ What would have been: past calls decided again under another policy, from what t
 
 Where the router chose, the candidates that it had are ranked again: prices, health and what was learned are those of the time. What a moved
 call would cost is what it did cost, times the ratio of the two forecasts; so a call that stays costs what it cost. A conversation that kept its
-model keeps it here too as long as the other is not much better; a tool loop always. Calls that named their model are not touched, unless `named`
+model keeps it here too as long as the other is not much better; a tool loop always, and one that was escalated. Calls that named their model are not touched, unless `named`
 asks what `auto` would have done with them: that is forecast from the row's label, difficulty and tokens with today's catalogue.
 """
 
@@ -156,9 +156,9 @@ class Replay:
         return Choice(was.name, now.name, cost, new_cost, was.quality, now.quality)
 
     def _stays(self, row: UsageRecord, trail: Trail) -> bool:
-        """A tool loop; and what was not the ranking's choice stays under its own policy."""
+        """A tool loop, a conversation that was escalated; and what was not the ranking's choice stays under its own policy."""
         aside = trail.kept == "aside" or trail.explored is not None
-        return trail.kept == "tool_loop" or (aside and row.policy == self.policy.name)
+        return trail.kept in ("tool_loop", "raised") or (aside and row.policy == self.policy.name)
 
     def _choose(self, candidates: Sequence[Kept], trail: Trail) -> int | None:
         """The place of the policy's choice; the choice of the time wins what the row's digits can not tell."""

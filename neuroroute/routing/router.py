@@ -258,6 +258,7 @@ class Router:
             question.thread,
             explored,
             self.posteriors.version,
+            escalated,
         )
 
     def _soonest(self, candidates: Sequence[Candidate], now_s: float) -> float | None:

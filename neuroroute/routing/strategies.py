@@ -214,14 +214,14 @@ def stick(ranked: Sequence[Candidate], thread: Thread, aim: Aim) -> int:
     """
     The place of the candidate to take: the conversation's own model while a better one is not much better, else 0.
 
-    Its forecast has the discount of the cached prefix already. A tool loop stays whatever the gain. Below the policy's floors nothing stays
-    but a tool loop.
+    Its forecast has the discount of the cached prefix already. A tool loop stays whatever the gain, and so does a model that came in the
+    place of one that stalled: the conversation does not go back to that. Below the policy's floors nothing else stays.
     """
     if not thread.target or thread.stalled:
         return 0
     for place, candidate in enumerate(ranked):
         if candidate.entry.key == thread.target and not candidate.closed:
-            if thread.tool_loop:
+            if thread.tool_loop or thread.raised:
                 return place
             margin = VOICE * (aim.quality_weight + aim.cost_weight + aim.latency_weight)
             return place if candidate.admitted and ranked[0].score - candidate.score <= margin else 0

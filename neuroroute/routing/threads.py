@@ -27,6 +27,8 @@ class _Last:
     prompt_tokens: int
     held_tokens: int  # what the provider said that it found in its cache or wrote there
     at_s: float
+    stalled: bool
+    raised: bool
 
 
 class Threads:
@@ -47,10 +49,11 @@ class Threads:
         last = self._last.get(key)
         if last is None or now_s - last.at_s > self._ttl_s:
             return NEW_THREAD
-        return Thread(last.target, self._held(last) if now_s - last.at_s <= PREFIX_CACHED_S else 0, tool_loop, stalled)
+        held = self._held(last) if now_s - last.at_s <= PREFIX_CACHED_S else 0
+        return Thread(last.target, held, tool_loop, stalled or last.stalled, last.raised)
 
-    def answered(self, key: bytes, target: str, used: Usage, now_s: float) -> None:
-        """`target` (`Target.name`) answered, and reported this usage."""
+    def answered(self, key: bytes, target: str, used: Usage, now_s: float, *, stalled: bool = False, raised: bool = False) -> None:
+        """`target` (`Target.name`) answered, and reported this usage. stalled, raised: as of a `Thread`."""
         last = self._last.get(key)
         if (
             last is not None
@@ -62,7 +65,7 @@ class Threads:
             total, weight = self._found.get(target, (0.0, 0.0))
             share = min(used.cached_tokens / last.prompt_tokens, 1.0)
             self._found[target] = (total * _FORGETS + share, weight * _FORGETS + 1.0)
-        self._last[key] = _Last(target, used.prompt_tokens, used.cached_tokens + used.cache_write_tokens, now_s)
+        self._last[key] = _Last(target, used.prompt_tokens, used.cached_tokens + used.cache_write_tokens, now_s, stalled, raised)
         self._last.move_to_end(key)
         if len(self._last) > self._most:
             self._last.popitem(last=False)

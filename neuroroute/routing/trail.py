@@ -44,7 +44,7 @@ class Kept:
 class Trail:
     """
     A row's decision, read back. candidates: the choice first; empty where the model was named. kept: "", or why the choice was not the ranking's:
-    thread, tool_loop, aside (what was ranked higher had limited or refused us a moment before and is not among the candidates). explored: (share of calls that try others, propensity of this choice among them).
+    thread, tool_loop, raised (it came in the place of one that stalled), aside (what was ranked higher had limited or refused us a moment before and is not among the candidates). explored: (share of calls that try others, propensity of this choice among them).
     """
 
     candidates: tuple[Kept, ...] = ()
@@ -92,7 +92,7 @@ def of(decision: Decision, *, outcome: str = "", exploration: float = 0.0) -> di
             others = [one for one in others if (one.score <= score if one.admitted == admitted else admitted)]
         trail["candidates"] = [_figures(candidate) for candidate in _with_rivals(chosen, others)]
         if decision.kept:
-            trail["kept"] = "tool_loop" if decision.thread.tool_loop else "thread"
+            trail["kept"] = "tool_loop" if decision.thread.tool_loop else "raised" if decision.thread.raised else "thread"
         elif len(others) < len(standing) - 1:
             trail["kept"] = "aside"
     if decision.explored is not None:

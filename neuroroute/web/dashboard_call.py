@@ -25,6 +25,7 @@ from neuroroute.web.state import DATABASE, SERVICES
 _KEPT: Final = {
     "thread": "The conversation kept the model that it had.",
     "tool_loop": "A run of tools kept the model that it began with.",
+    "raised": "The conversation stayed with the better model that it was given when another stalled.",
     "aside": "Better ranked models had refused or limited us a moment before.",
 }
 _UNREADABLE: Final = (TypeError, ValueError, AttributeError)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroroute.routing.evidence import Complaints, Signal, conforms, opinion, refuses
+from neuroroute.routing.evidence import Complaints, Signal, conforms, loops, objects, opinion, refuses
 from neuroroute.store.learned import Counts
 
 
@@ -136,3 +136,43 @@ def test_odd_schemas_are_taken_to_be_kept() -> None:
         at = at["items"]  # type: ignore[assignment]
     assert conforms([[]], deep)
     assert conforms([1] * 100_000, {"type": "array", "items": {"type": "integer"}}), "bounded work"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No, that's wrong.", "that is not what I asked for", "This doesn't work", "It still doesn't compile", "Hmm... try again", "Wrong!",
+        "You made a mistake in line 3", "Your code is incorrect, it prints 3", "Sorry, but the answer is not right",
+        "Das ist leider falsch", "Falsch.", "Es funktioniert immer noch nicht", "Nein, das stimmt so nicht", "Versuche es noch einmal",
+        "Non, c'est toujours faux", "Ça ne marche pas", "Eso no es correcto", "No funciona.", "Non è corretto", "Está errado", "Não funciona",
+        "Неправильно!", "Нет, это не так", "Попробуй ещё раз", "不对，再想想", "错了", "違います", "間違っています", "틀렸어요",
+    ],
+)  # fmt: skip
+def test_objections_are_known(text: str) -> None:
+    assert objects(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "No, thanks", "No", "Is that wrong?", "Why is it wrong to lie?", "That is right", "That's not bad at all", "wrong way driver penalties",
+        "try again later is what the error says", "Das ist nicht schlecht", "Es ist kalt", "C'est pas mal", "Está lloviendo en Madrid",
+        "No es por nada, pero gracias", "不对称加密是什么?", "違う国に住みたい", "Неправильно ли врать?", "again " * 200,
+    ],
+)  # fmt: skip
+def test_what_is_no_objection(text: str) -> None:
+    assert not objects(text)
+
+
+def test_a_model_that_loops_is_seen_at_its_end() -> None:
+    assert loops("Well. " + "I think that the answer is that the answer is what it is. " * 8)
+    assert loops("哈密瓜很甜很甜的。" * 60)
+    for text in (
+        "",
+        "word " * 3,
+        "-" * 500,
+        "|---|---|\n" * 60,
+        "0, " * 200,
+        "".join(f"Line {i} is not like line {i + 1} at all.\n" for i in range(80)),
+    ):
+        assert not loops(text), text[:20]

@@ -228,6 +228,9 @@ def test_a_conversation_stays_and_a_stalled_one_moves_up() -> None:
         "one/a": (Gate.STALLED,),
         "one/b": (Gate.STALLED,),
     }
+    assert moved.escalated and not kept.escalated
+    stays = ask("auto:cheap", catalog=twins, thread=Thread("one/c", raised=True))
+    assert stays.chosen.model.name == "c" and stays.kept and not stays.escalated
     tools = ask("auto:best", catalog=twins, thread=Thread("one/a", tool_loop=True))
     assert tools.chosen.model.name == "a"
 
