@@ -15,7 +15,7 @@ from neuroroute.chain.services import Services
 from neuroroute.chain.shapes import check, kind_of
 from neuroroute.chain.steering import header, steering
 from neuroroute.core import jsonbytes
-from neuroroute.core.errors import BadRequest
+from neuroroute.core.errors import BadRequest, ClientError, WrongMediaType
 from neuroroute.core.types import ClientRequest, Dialect, Provider
 
 _ESCAPED: Final = b"\\u006"
@@ -32,7 +32,7 @@ async def parse(call: Call, s: Services) -> None:
         await owned.check(call, s)
         return
     raw = await call.source.read()
-    body = _object(raw)
+    body = _object(raw, call.headers)
     if call.dialect is Dialect.RESPONSES and _names_no_model(body, call.catalog.default_provider):
         call.dialect = Dialect.PASS
         call.client = _client(call, raw, body, body.get("stream") is True)
@@ -41,7 +41,7 @@ async def parse(call: Call, s: Services) -> None:
         return
     check(body, call.dialect)
     call.requested_model = _model(body, call.dialect)
-    stream = body.get("stream") is True
+    stream = body.get("stream") is True and call.dialect is not Dialect.EMBEDDINGS  # those come whole, whatever the field says
     call.client = _client(call, raw, body, stream)
     call.steering = steering(call.headers, body)
     await owned.check_body(call, s)
@@ -62,7 +62,7 @@ async def _parse_pass(call: Call) -> None:
         call.client = _client(call, b"", {}, False)
     elif call.headers.get("content-type", "").partition(";")[0].strip().lower() in ("application/json", ""):
         raw = await call.source.read()
-        body = _object(raw) if raw.strip() else {}
+        body = _object(raw, call.headers) if raw.strip() else {}
         model = body.get("model")
         if model is not None and not isinstance(model, str):
             raise BadRequest("Invalid type for 'model': expected a string.", param="model", code="invalid_type")
@@ -128,11 +128,19 @@ def _client(call: Call, raw: bytes, body: dict[str, Any], stream: bool, chunks: 
     )
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def not_json(headers: Mapping[str, str], error: Exception) -> ClientError:
+    """What is wrong with a body that is no JSON: its kind, where its head names another one. What is JSON passes under any name."""
+    kind = (header(headers, "content-type") or "").partition(";")[0].strip().lower()
+    if kind and not kind.endswith(("/json", "+json")):
+        return WrongMediaType(f"Unsupported content type: '{kind[:64]}'. Send JSON, with the header 'Content-Type: application/json'.")
+    return BadRequest(f"We could not parse the JSON body of your request: {error}")
+
+
+def _object(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     try:
         body = jsonbytes.loads(raw)
     except jsonbytes.JSONDecodeError as error:
-        raise BadRequest(f"We could not parse the JSON body of your request: {error}") from None
+        raise not_json(headers, error) from None
     except RecursionError:
         raise BadRequest("We could not parse the JSON body of your request: it is nested too deeply") from None
     if not isinstance(body, dict):

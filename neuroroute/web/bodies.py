@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from neuroroute.chain.parse import not_json
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest
 from neuroroute.web.sink import HttpSource
@@ -30,8 +31,8 @@ async def read_object(request: web.Request, *, optional: bool = False) -> dict[s
         raw = b"{}"
     try:
         value = jsonbytes.loads(raw)
-    except (jsonbytes.JSONDecodeError, RecursionError):
-        raise BadRequest("The body of your request is not JSON.") from None
+    except (jsonbytes.JSONDecodeError, RecursionError) as error:
+        raise not_json(request.headers, error) from None
     if not isinstance(value, dict):
         raise BadRequest("The body of your request must be a JSON object.")
     return value

@@ -314,6 +314,13 @@ class EdgeHandler(RequestHandler):
                 )
                 self._messages[place] = (_ErrInfo(413, _Refused(error, message.path), ""), body)
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """aiohttp's word for what ends a line. A body that can not be read on, such as gzip that is none, was answered: it is the client's fault."""
+        if isinstance(options.get("exc_info"), web.RequestPayloadError):
+            _log.debug("the body of a request is not encoded as its head says")
+        else:
+            super().log_exception(*args, **options)
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:

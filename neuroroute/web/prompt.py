@@ -12,6 +12,7 @@ from aiohttp import web
 from neuroroute.chain.call import Call, Source
 from neuroroute.chain.classify import read
 from neuroroute.chain.life import live
+from neuroroute.chain.parse import not_json
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest
@@ -27,7 +28,7 @@ async def prompt(request: web.Request) -> web.Response:
     """Answers with the response, the model, tokens, cost, classification and the time of each stage."""
     s, lifecycle = request.app[SERVICES], request.app[LIFECYCLE]
     call, edge = opened(request, Dialect.CHAT, "/chat/completions", group="prompt")
-    call.source = _PromptSource(call.source)
+    call.source = _PromptSource(call.source, request.headers)
     sink = _Kept(edge)
     lifecycle.live_calls += 1
     try:
@@ -44,11 +45,11 @@ async def prompt(request: web.Request) -> web.Response:
 class _PromptSource:
     """The body of /prompt, read as the chat body that it means."""
 
-    def __init__(self, body: Source) -> None:
-        self._body = body
+    def __init__(self, body: Source, headers: Mapping[str, str]) -> None:
+        self._body, self._headers = body, headers
 
     async def read(self) -> bytes:
-        return jsonbytes.dumps(_chat_body(await self._body.read()))
+        return jsonbytes.dumps(_chat_body(await self._body.read(), self._headers))
 
     def chunks(self) -> AsyncIterable[bytes]:
         return _nothing()
@@ -62,11 +63,11 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-def _chat_body(raw: bytes) -> dict[str, Any]:
+def _chat_body(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     try:
         body = jsonbytes.loads(raw)
     except jsonbytes.JSONDecodeError as error:
-        raise BadRequest(f"We could not parse the JSON body of your request: {error}") from None
+        raise not_json(headers, error) from None
     if not isinstance(body, dict):
         raise BadRequest("The body of your request must be a JSON object.")
     text = body.get("prompt")

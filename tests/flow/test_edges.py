@@ -144,7 +144,9 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("body", "heads", "status"), [case[1:] for case in BODIES], ids=[case[0] for case in BODIES])
-async def test_bodies_of_every_kind(database_url: str, body: bytes, heads: list[str], status: int) -> None:
+async def test_bodies_of_every_kind(
+    database_url: str, caplog: pytest.LogCaptureFixture, body: bytes, heads: list[str], status: int
+) -> None:
     async with Upstream(lambda seen: fakes.openai(seen)) as up, gateway(database_url, one(up)) as gw:
         got, headers, answer = await exchange(gw, request_bytes("POST", "/v1/chat/completions", body, JSON, *heads))
         assert (got, headers["content-type"].partition(";")[0]) == (status, "application/json")
@@ -152,6 +154,7 @@ async def test_bodies_of_every_kind(database_url: str, body: bytes, heads: list[
         for path, kind in (("/admin/users", JSON), ("/prompt", JSON), ("/v1/files", FORM), ("/v1/messages/count_tokens", JSON)):
             got, _, answer = await exchange(gw, request_bytes("POST", path, body, kind, *heads))
             assert got in (200, 400, 413, 417), (path, got, answer)
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_body_over_the_limit_that_comes_with_its_head_in_chunks(database_url: str) -> None:
@@ -160,6 +163,46 @@ async def test_a_body_over_the_limit_that_comes_with_its_head_in_chunks(database
         for path, kind in (("/v1/chat/completions", JSON), ("/v1/files", FORM), ("/admin/users", JSON)):
             status, _, answer = await exchange(gw, request_bytes("POST", path, chunks, kind, "Transfer-Encoding: chunked"))
             assert (status, json.loads(answer)["error"]["code"]) == (413, "request_too_large"), (path, answer)
+
+
+async def test_a_body_of_another_kind_is_told_so(database_url: str) -> None:
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw:
+        for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/prompt", "/admin/users"):
+            for kind, body, wanted in (
+                ("text/plain", b"hello", 415),
+                ("application/xml; charset=utf-8", b"<a/>", 415),
+                ("application/json; charset=utf-8", b"<a/>", 400),
+                ("application/vnd.api+json", b"<a/>", 400),
+            ):
+                status, headers, answer = await exchange(gw, request_bytes("POST", path, body, f"Content-Type: {kind}"))
+                assert (status, headers["content-type"]) == (wanted, "application/json"), (path, kind)
+                assert json.loads(answer)["error"]["type"] == "invalid_request_error"
+        for kind in ("text/plain", "application/x-www-form-urlencoded"):  # as careless clients call what is JSON all the same
+            assert (await exchange(gw, request_bytes("POST", "/v1/chat/completions", CHAT, f"Content-Type: {kind}")))[0] == 200
+
+
+async def test_our_own_paths_have_their_own_methods_alone(database_url: str) -> None:
+    """No provider is asked what another method means; but it is asked for its stored chats."""
+    async with Upstream(lambda seen: whole({"object": "list", "data": []})) as up, gateway(database_url, one(up)) as gw:
+        for path in ("completions", "embeddings", "responses", "messages", "messages/count_tokens", "route", "feedback"):
+            for method in ("GET", "PUT", "PATCH", "DELETE"):
+                status, headers, answer = await exchange(gw, request_bytes(method, f"/v1/{path}", CHAT if method != "GET" else b"", JSON))
+                assert (status, headers["allow"]) == (405, "POST"), (method, path)
+                assert json.loads(answer)["error"]["type" if path.startswith("messages") else "code"] in (
+                    "method_not_allowed",
+                    "invalid_request_error",
+                )
+        for method, path, allowed in (("POST", "models", "GET, HEAD"), ("DELETE", "chat/completions", "GET, HEAD, POST")):
+            status, headers, _ = await exchange(gw, request_bytes(method, f"/v1/{path}", b"{}", JSON))
+            assert (status, headers["allow"]) == (405, allowed)
+        assert not up.seen
+        assert (await exchange(gw, request_bytes("GET", "/v1/chat/completions")))[0] == 200
+
+
+async def test_embeddings_come_whole_whatever_a_field_says(database_url: str) -> None:
+    body = {"model": "m", "input": "x", "stream": True}
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw, gw.post("/v1/embeddings", body) as response:
+        assert response.status == 200 and (await response.json())["data"][0]["embedding"]
 
 
 ODD_CHATS: list[dict[str, Any]] = [
