@@ -151,6 +151,7 @@ class Call:
     decision: Decision | None = None
     thread: bytes | None = None  # which conversation an `auto` call belongs to
     # reserve
+    spent_policy: str = ""  # a budget is spent, and this policy chooses instead: planned once more by it
     reservation: Reservation | None = None
     # dispatch
     trace: Trace | None = None  # where its span stands; None: nobody was told of it

@@ -82,6 +82,7 @@ def decide(call: Call, s: Services) -> Decision:
         thread=_thread(call, s) if is_auto(call.requested_model) else NEW_THREAD,
         tags=s.budget_rules.tags(call.principal, asked.tags),
         headers=call.headers,
+        instead=call.spent_policy,
     )
     decision = s.router.decide(question, call.classification, call.catalog)
     if call.only_provider is None:

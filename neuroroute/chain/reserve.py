@@ -4,7 +4,6 @@ Stage `reserve`: money is set aside and the call is noted in the journal, before
 What is set aside is the most that the call can cost at the dearest of its targets, so one reservation serves every retry and fallback.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from neuroroute.accounting.cost import cost_nanousd, most_nanousd
@@ -15,7 +14,7 @@ from neuroroute.chain.plan import plan
 from neuroroute.chain.services import Services
 from neuroroute.chain.steering import header
 from neuroroute.core.clock import utcnow
-from neuroroute.core.errors import BudgetSpent, RateLimited
+from neuroroute.core.errors import BudgetSpent, ClientError, RateLimited
 from neuroroute.core.jsonbytes import dumps
 from neuroroute.core.money import Budget, Reservation
 from neuroroute.core.types import Dialect, Model, Target, Usage
@@ -55,8 +54,11 @@ async def _set_aside(call: Call, s: Services, budgets: tuple[Budget, ...]) -> Re
         if not found.spent_policy or not is_auto(call.requested_model):
             raise BudgetSpent(_told(found))
         beyond.append(found)
-        call.steering = replace(call.steering, policy=found.spent_policy)
-        plan(call, s)
+        call.spent_policy = found.spent_policy
+        try:
+            plan(call, s)
+        except ClientError:  # the policy is gone, or leaves this key no model
+            raise BudgetSpent(_told(found)) from None
 
 
 _ANY_BYTES: Final = 25 << 20  # of a recording whose length nobody says; OpenAI takes no more. Source: its API reference, 2026-11

@@ -70,7 +70,11 @@ NEW_THREAD = Thread()
 
 @dataclass(slots=True)
 class Question:
-    """A call, as far as routing looks at it. model: as the client wrote it, empty = auto. headers are lower-case."""
+    """
+    A call, as far as routing looks at it. model: as the client wrote it, empty = auto. headers are lower-case.
+
+    instead: a policy in place of all that name, rules, bounds and the conversation would choose, as a budget is spent.
+    """
 
     model: str
     principal: Principal
@@ -81,6 +85,7 @@ class Question:
     thread: Thread = NEW_THREAD
     tags: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    instead: str = ""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import BadRequest, Forbidden, Unavailable
 from neuroroute.core.types import Classification, Dialect, Target
 from neuroroute.routing.catalog import AUTO, Catalog, Policy, is_auto
-from neuroroute.routing.decision import Candidate, Decision, Gate, Question
+from neuroroute.routing.decision import NEW_THREAD, Candidate, Decision, Gate, Question
 from neuroroute.routing.explore import explore
 from neuroroute.routing.forecast import Lengths, shares_of
 from neuroroute.routing.health import Health
@@ -64,6 +64,10 @@ class Router:
                 catalog.find(name, allowed)  # a name that does not exist is unknown, not forbidden
             raise Forbidden(f"This key may not use the model {name or 'auto'!r}.", param="model")
         seen_or = seen or UNREAD
+        if question.instead:
+            if (chosen := catalog.policy(question.instead)) is None:
+                raise BadRequest(f"The policy {question.instead[:64]!r} is not known.")
+            return self._auto(replace(question, thread=NEW_THREAD), seen_or, catalog, chosen, None)
         rule = self._rule(question, seen_or, catalog, named=policy is None) if catalog.rules else None
         if rule is not None and rule.use and not is_auto(rule.use):
             chain = self._chain(catalog.find(rule.use), question, seen_or, catalog, rule.text)

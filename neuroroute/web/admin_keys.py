@@ -23,7 +23,7 @@ from neuroroute.limits.budget import began
 from neuroroute.store.api_keys import ApiKey, ApiKeys
 from neuroroute.store.budgets import Holds
 from neuroroute.store.users import Users
-from neuroroute.web.bodies import answer, listed, one_of, paging, plain, read_body
+from neuroroute.web.bodies import answer, budget_of, listed, one_of, paging, plain, read_body
 from neuroroute.web.identity import actor, caller
 from neuroroute.web.schemas import KeyCreate, KeyRotate, KeyUpdate
 from neuroroute.web.state import DATABASE, SERVICES
@@ -75,7 +75,7 @@ async def created(request: web.Request, principal: Principal, body: KeyCreate) -
         if await Users(database).get(user_id) is None:
             raise BadRequest(f"There is no user '{user_id}'.", param="user_id")
         limits = body.limits.limits() if body.limits is not None else Limits()
-        budget = body.budget.budget() if body.budget is not None else None
+        budget = budget_of(request, body.budget)
         models, routes, ips = body.allowed_models, body.allowed_routes, body.allowed_ips
     else:
         own = await _own(request, principal)
@@ -129,7 +129,7 @@ async def updated(request: web.Request, principal: Principal, key: ApiKey, body:
         allowed_routes=_tuple(body.allowed_routes) if "allowed_routes" in sent else key.allowed_routes,
         allowed_ips=_tuple(body.allowed_ips) if "allowed_ips" in sent else key.allowed_ips,
         limits=(body.limits.limits() if body.limits is not None else Limits()) if "limits" in sent else key.limits,
-        budget=(body.budget.budget() if body.budget is not None else None) if "budget" in sent else key.budget,
+        budget=budget_of(request, body.budget) if "budget" in sent else key.budget,
         expires_at=body.expires_at if "expires_at" in sent else key.expires_at,
         tags=(body.tags or {}) if "tags" in sent else key.tags,
         on_disconnect=body.on_disconnect or key.on_disconnect,

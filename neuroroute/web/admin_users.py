@@ -10,7 +10,7 @@ from neuroroute.core.errors import NotFound
 from neuroroute.core.types import Limits, Principal, Role
 from neuroroute.store.users import User, Users
 from neuroroute.web.admin_cache import forget
-from neuroroute.web.bodies import answer, listed, one_of, paging, plain, read_body
+from neuroroute.web.bodies import answer, budget_of, listed, one_of, paging, plain, read_body
 from neuroroute.web.identity import actor, operator
 from neuroroute.web.schemas import UserCreate, UserUpdate
 from neuroroute.web.state import DATABASE
@@ -49,7 +49,7 @@ async def create_user(request: web.Request) -> web.Response:
 
 async def created(request: web.Request, principal: Principal, body: UserCreate) -> User:
     """A new user, made by an admin. Raises Duplicate where the email is taken."""
-    budget = body.budget.budget() if body.budget is not None else None
+    budget = budget_of(request, body.budget)
     async with request.app[DATABASE].transaction() as change:
         user = await Users(change).create(body.name, email=body.email, role=body.role, limits=body.limits.limits(), budget=budget)
         await note(change, actor(request, principal), "user.create", user.id, after=user_facts(user))
@@ -73,7 +73,7 @@ async def updated(request: web.Request, principal: Principal, user: User, body: 
         role=body.role if body.role is not None else user.role,
         status=body.status if body.status is not None else user.status,
         limits=body.limits.limits() if body.limits is not None else (Limits() if "limits" in sent else user.limits),
-        budget=(body.budget.budget() if body.budget is not None else None) if "budget" in sent else user.budget,
+        budget=budget_of(request, body.budget) if "budget" in sent else user.budget,
     )
     async with request.app[DATABASE].transaction() as change:
         changed = await Users(change).update(changed, seen=user.updated_at)

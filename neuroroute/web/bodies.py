@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from neuroroute.chain.parse import not_json
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest
+from neuroroute.store.columns import REFUSE, Budget
+from neuroroute.web.schemas import BudgetBody
 from neuroroute.web.sink import HttpSource
 from neuroroute.web.state import SERVICES
 
@@ -54,6 +56,17 @@ def _named(error: ValidationError) -> BadRequest:
 
 def _place(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part)[:64] for part in loc) or "body"
+
+
+def budget_of(request: web.Request, sent: BudgetBody | None) -> Budget | None:
+    """What a body says of a budget. Raises BadRequest where nobody knows the policy that is to go on when it is spent."""
+    if sent is None:
+        return None
+    catalog, policy = request.app[SERVICES].catalog.current, sent.when_spent.removeprefix("policy:")
+    if sent.when_spent != REFUSE and catalog.policy(policy) is None:
+        known = ", ".join(catalog.policies)
+        raise BadRequest(f"budget.when_spent: the policy {policy!r} is not known; known are {known}.", param="budget.when_spent")
+    return sent.budget()
 
 
 def paging(request: web.Request) -> tuple[int, int]:

@@ -184,6 +184,34 @@ async def test_when_it_is_spent_auto_may_go_on_with_a_cheaper_policy(database_ur
             assert (await ask(gw, key["key"], 5, model="dear"))[0] == 429
 
 
+async def test_beyond_its_budget_no_rule_brings_the_dear_model_back(database_url: str) -> None:
+    async with Upstream(answer) as up:
+        config = one(up, routing={"rules": [{"when": {"model": "auto:best"}, "use": "dear"}]})
+        config["models"]["dear"] = model("p", "gpt-5", price={"input": 10.0, "output": 20.0}, quality={"default": 0.99})
+        config["models"]["m"]["quality"] = {"default": 0.8}
+        async with gateway(database_url, config) as gw:
+            key = await gw.new_key(budget={"usd": 0.05, "period": "day", "when_spent": "policy:cheap"}, allowed_models=["auto:best"])
+            served = [await ask(gw, key["key"], n, model="auto:best") for n in range(2)]
+            assert [(status, body["headers"].get("x-neuroroute-model")) for status, body in served] == [(200, "dear"), (200, "m")]
+
+
+async def test_a_policy_that_nobody_knows_is_refused_and_one_that_went_is_as_if_none_was_named(database_url: str) -> None:
+    async with Upstream(answer) as up:
+        config = one(up, routing={"policies": {"thrifty": {"quality_floor": 0.1}}})
+        async with gateway(database_url, config) as gw:
+            for path in ("/admin/api-keys", "/admin/users"):
+                spent = {"usd": 1, "when_spent": "policy:nope"}
+                async with gw.post(path, {"name": "x", "budget": spent}) as response:
+                    error = (await response.json())["error"]
+                    assert response.status == 400 and error["param"] == "budget.when_spent" and "thrifty" in error["message"]
+            key = await gw.new_key(budget={"usd": 0.01, "period": "day", "when_spent": "policy:thrifty"})
+            await gw.rows(0)
+        async with gateway(database_url, one(up)) as gw:
+            assert (await ask(gw, key["key"], 1, model="auto"))[0] == 200
+            status, body = await ask(gw, key["key"], 2, model="auto")
+            assert (status, body["error"]["code"]) == (429, "insufficient_quota")
+
+
 async def test_a_call_adds_tags_to_those_of_its_key_and_changes_none(database_url: str) -> None:
     """Also where no budget hangs on a tag yet: the books of a team are read later."""
     async with Upstream(answer) as up, gateway(database_url, one(up)) as gw:
