@@ -48,7 +48,7 @@ def own(call: Call) -> dict[str, str]:
         "x-request-id": call.request_id,
         "x-neuroroute-overhead-ms": f"{(monotonic_s() - call.started_s - call.upstream_s) * 1000:.2f}",
     }
-    if call.dialect is Dialect.MESSAGES:
+    if _is_anthropics(call):
         headers["request-id"] = call.request_id
     if call.verdict is not None:
         headers |= call.verdict.headers()
@@ -97,7 +97,12 @@ def error_headers(call: Call, error: NeuroRouteError) -> dict[str, str]:
 
 def error_body(call: Call, error: NeuroRouteError) -> bytes:
     """The error as the client's dialect has it."""
-    return jsonbytes.dumps(error.anthropic(call.request_id) if call.dialect is Dialect.MESSAGES else error.openai())
+    return jsonbytes.dumps(error.anthropic(call.request_id) if _is_anthropics(call) else error.openai())
+
+
+def _is_anthropics(call: Call) -> bool:
+    """Whether Anthropic's clients ask: also on what is only passed on, as their count of tokens."""
+    return call.dialect is Dialect.MESSAGES or (call.dialect is Dialect.PASS and call.path.startswith("/messages"))
 
 
 def with_explanation(call: Call, reply: Reply, s: Services) -> bytes:

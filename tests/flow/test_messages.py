@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import fakes
 from tests.support.gateway import Gateway, gateway, model, provider
-from tests.support.upstream import Upstream, error
+from tests.support.upstream import Upstream, anthropic_error, error
 
 TOOL: Any = {
     "name": "weather",
@@ -76,6 +76,18 @@ async def test_tokens_are_counted_for_every_model(database_url: str) -> None:
     async with Upstream(fakes.anthropic) as up, gateway(database_url, config(up, "anthropic")) as gw, sdk(gw) as client:
         assert (await client.messages.count_tokens(model="m", messages=[{"role": "user", "content": "hello"}])).input_tokens > 0
         assert up.seen[-1].path == "/v1/messages/count_tokens"
+
+
+async def test_the_count_of_tokens_fails_in_anthropics_shape(database_url: str) -> None:
+    async with Upstream(fakes.anthropic) as up, gateway(database_url, config(up, "anthropic")) as gw:
+        spent = (await gw.new_key(budget={"usd": 0, "period": "day"}))["key"]
+        for key, status, kind in ((spent, 429, "rate_limit_error"), (gw.key, 400, "invalid_request_error")):
+            up.will(anthropic_error(400, "no", "invalid_request_error"))
+            body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+            async with gw.post("/v1/messages/count_tokens", body, key=key) as response:
+                told = await response.json()
+                assert response.status == status and told["type"] == "error" and told["error"]["type"] == kind
+                assert told["request_id"] == response.headers["request-id"]
 
 
 async def test_models_are_listed_in_anthropics_shape(database_url: str) -> None:
