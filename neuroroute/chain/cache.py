@@ -29,6 +29,7 @@ async def find(call: Call, s: Services) -> Entry | None:
     plan = _plan(call, s)
     call.cache_plan = plan
     if plan is OFF:
+        _nothing_else(call)
         return None
     call.cache_state = "miss" if plan.read else "bypass"
     call.cache_key = key = key_of(call, s, call.body)
@@ -42,9 +43,14 @@ async def find(call: Call, s: Services) -> Entry | None:
             call.cache_state = "hit"
             taken(call, entry)
             return entry
+    _nothing_else(call)
+    return None
+
+
+def _nothing_else(call: Call) -> None:
+    """Raises NotCached if the call wants a kept answer or none, also where nothing is kept."""
     if call.steering.cache == Directive.ONLY:
         raise NotCached("No kept answer for this request, and 'neuroroute.cache: only' asks for nothing else.", param="neuroroute.cache")
-    return None
 
 
 def keep(call: Call, reply: Reply, s: Services) -> None:
@@ -236,7 +242,7 @@ def _made(call: Call, body: bytes, content_type: str, status: int = 200, usage_a
             f"model:{target.model.name}",
             f"key:{principal.key_id}",
             f"user:{principal.user_id}",
-            *[f"tag:{name}={value}" for name, value in call.steering.tags.items()],
+            *[f"tag:{name}={value}" for name, value in {**call.steering.tags, **principal.tags}.items()],
         ),
         usage_at=usage_at,
         origin=target.origin,

@@ -46,6 +46,10 @@ def _tag(request: web.Request) -> str | None:
             raise BadRequest(f"{name}: at most {_MAX_CHARS} characters", param=name)
     if len(given) > 1:
         raise BadRequest("Name one of model, key_id, user_id, tag and prefix, or none of them.", param=given[1][0])
+    if not given and request.query:
+        raise BadRequest(
+            "An empty filter forgets nothing: give it a value, or leave it out to forget all.", param=next(iter(request.query))[:64]
+        )
     if not given:
         return None
     name, value = given[0]

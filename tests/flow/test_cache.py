@@ -261,8 +261,15 @@ async def test_an_admin_drops_by_model_key_and_tag_on_all_workers(database_url: 
             assert await held(gw) == await held(other) == [True, True]
             assert await dropped(query) == count
             assert await held(gw) == await held(other) == left, query
+        async with gw.ask("DELETE", "/admin/cache?tag=") as response:
+            assert response.status == 400, "a variable that was empty forgets nothing"
+        tagged = await gw.new_key(tags={"team": "y"})
+        up.will(whole(ANSWER))
+        async with gw.chat(key=tagged["key"], user="c") as response:
+            assert response.status == 200
+        assert await dropped("?tag=team%3Dy&model=") == 1, "the tags of the key are those of its answers"
         lines = await gw.database.fetch("SELECT action, target FROM audit_log WHERE action = 'cache.drop' ORDER BY id")
-        assert {line["target"] for line in lines} == {"*", "model:m", "model:other", "tag:team=x", f"key:{key_id}"}
+        assert {line["target"] for line in lines} == {"*", "model:m", "model:other", "tag:team=x", "tag:team=y", f"key:{key_id}"}
 
 
 async def test_who_may_not_drop_and_what_makes_no_sense(database_url: str) -> None:
@@ -274,6 +281,7 @@ async def test_who_may_not_drop_and_what_makes_no_sense(database_url: str) -> No
             ("?color=red", None, 400),
             ("?model=a&tag=b%3Dc", None, 400),
             ("?tag=b", None, 400),
+            ("?model=", None, 400),
         ):
             async with gw.ask("DELETE", "/admin/cache" + query, key=key) as response:
                 assert response.status == status, query

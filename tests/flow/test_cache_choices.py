@@ -81,6 +81,16 @@ async def test_a_call_may_say_how_long_and_that_it_wants_its_hot_answer_kept(dat
             assert response.status == 400 and (await response.json())["error"]["param"] == "neuroroute.cache_ttl_s"
 
 
+@pytest.mark.parametrize("off", [{"enable_cache": False}, {"cache_strategy": "none"}])
+async def test_who_wants_a_kept_answer_only_asks_no_provider_where_none_is_kept(database_url: str, off: dict[str, Any]) -> None:
+    async with Upstream(lambda seen: whole(ANSWER)) as up, gateway(database_url, one(up), **off) as gw:
+        async with gw.chat(neuroroute={"cache": "only"}) as response:
+            assert response.status == 504 and (await response.json())["error"]["code"] == "cache_miss"
+        async with gw.post("/v1/moderations", {"model": "m", "input": "x"}, headers={"x-neuroroute-cache": "only"}) as response:
+            assert response.status == 504
+        assert not up.seen
+
+
 async def test_what_the_cache_spared_is_counted_in_money_and_seconds(database_url: str) -> None:
     async with Upstream(lambda seen: whole(ANSWER, delay_s=0.4)) as up, gateway(database_url, one(up)) as gw:
         asked = await asyncio.gather(read(gw), read(gw), read(gw, user="b"))
