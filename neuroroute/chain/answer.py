@@ -65,11 +65,11 @@ async def relay(call: Call, stream: Streaming, sink: Sink, s: Services) -> None:
     await sink.start(replies.stream_headers(call, stream.headers), stream.status)
     call.committed, call.answer = True, stream.text
     recording = cache.Recording(call, stream, s)
-    held = b""  # what waits for the explanation
+    explains, held = replies.explains(call), b""  # what waits for the explanation
     chunk = stream.first
     while not stream.done:
         recording.add(chunk)
-        if held or (b'"usage":{' in chunk and replies.explains(call)):
+        if held or (explains and replies.tells(call, chunk)):
             held += chunk
         else:
             await sink.write(chunk)

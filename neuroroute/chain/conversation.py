@@ -141,6 +141,9 @@ def _needs_of_options(body: Mapping[str, Any], needs: set[str]) -> None:
     text = body.get("text")
     if isinstance(text, dict) and isinstance(text.get("format"), dict) and text["format"].get("type") == "json_schema":
         needs.add("json_schema")
+    heard = body.get("modalities")
+    if isinstance(heard, list) and "audio" in heard:
+        needs.add("audio")
     reasoning = body.get("reasoning")
     effort = body.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
     if isinstance(effort, str) and effort in _EFFORTS:

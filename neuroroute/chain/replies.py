@@ -15,6 +15,8 @@ from neuroroute.core.types import Dialect, Reply
 from neuroroute.routing import explain
 
 _JSON: Final = "application/json"
+_SPARED: Final = {"hit": "answered before", "joined": "asked by another call at the same time"}
+"""Why an answer came from no model, where nothing else was decided."""
 _UNFIT: Final = dict.fromkeys(range(32)) | {127: None}
 
 
@@ -38,6 +40,8 @@ def _common(call: Call) -> dict[str, str]:
         headers["x-neuroroute-route"] = call.kept_entry.why
     elif call.decision is not None:
         headers["x-neuroroute-route"] = header_safe(call.decision.reason)
+    elif call.cache_state in _SPARED:
+        headers["x-neuroroute-route"] = _SPARED[call.cache_state]
     headers["x-neuroroute-attempts"] = str(len(call.tried))
     return headers | own(call)
 
@@ -133,30 +137,67 @@ def router_of(s: Services) -> dict[str, object]:
 
 def last_chunk(call: Call, held: bytes, s: Services) -> bytes:
     """
-    The last bytes of a stream; with the decision in its usage chunk where the call asked for it, or in one of its own before the end marker.
+    The last bytes of a stream; with the decision where the call asked for it: in the event that tells the usage, or where there is none
+    in one of its own before the end marker.
 
-    held: all that was kept back since the usage chunk came.
+    held: all that was kept back since that event came.
     """
     if not explains(call):
         return held
-    assert call.target is not None
-    explanation = jsonbytes.dumps(explained(call, s))
+    explanation = explained(call, s)
     events = held.split(b"\n\n")
-    for i, event in enumerate(events):
-        if b'"usage"' in event and event.startswith(b"data: {"):
-            events[i] = b"data: " + jsonbytes.edit(event[6:], {"neuroroute": explanation})
+    for i in reversed(range(len(events))):
+        if (told := _with_decision(call, events[i], explanation)) is not None:
+            events[i] = told
             return b"\n\n".join(events)
+    if call.dialect not in _OWN_CHUNKS:
+        return held
+    assert call.target is not None
     own = {
         "id": call.request_id,
-        "object": "chat.completion.chunk",
+        "object": _OWN_CHUNKS[call.dialect],
         "created": int(unix_s()),
         "model": call.target.model.name,
         "choices": [],
+        "neuroroute": explanation,
     }
     head, mark, tail = held.rpartition(b"data: [DONE]")
-    return head + b"data: " + jsonbytes.edit(jsonbytes.dumps(own), {"neuroroute": explanation}) + b"\n\n" + mark + tail
+    return head + b"data: " + jsonbytes.dumps(own) + b"\n\n" + mark + tail
+
+
+_OWN_CHUNKS: Final = {Dialect.CHAT: "chat.completion.chunk", Dialect.COMPLETIONS: "text_completion"}
+_TELLING: Final[Mapping[Dialect, tuple[bytes, ...]]] = {
+    Dialect.CHAT: (b'"usage":{', b'"usage": {'),
+    Dialect.COMPLETIONS: (b'"usage":{', b'"usage": {'),
+    Dialect.MESSAGES: (b"message_delta",),
+    Dialect.RESPONSES: (b"response.completed", b"response.incomplete"),
+}
+"""What the event that tells the usage of a stream is known by."""
 
 
 def explains(call: Call) -> bool:
     """Whether the stream's end carries the decision."""
-    return call.steering.explain and call.dialect is Dialect.CHAT
+    return call.steering.explain and call.decision is not None and call.dialect in _TELLING
+
+
+def tells(call: Call, chunk: bytes) -> bool:
+    """Whether the event that the decision goes with is in these bytes of a stream that explains itself."""
+    return any(mark in chunk for mark in _TELLING[call.dialect])
+
+
+def _with_decision(call: Call, event: bytes, explanation: Mapping[str, object]) -> bytes | None:
+    """The event with the decision in it; None where it is not the one that tells the usage."""
+    head, mark, data = event.rpartition(b"data: ")
+    if not mark or not data.startswith(b"{") or not tells(call, event):
+        return None
+    try:
+        told = jsonbytes.loads(data)
+    except jsonbytes.JSONDecodeError:
+        return None
+    inside = told
+    if call.dialect in (Dialect.MESSAGES, Dialect.RESPONSES):
+        if not str(told.get("type")).encode() in _TELLING[call.dialect]:
+            return None
+        inside = told["response"] if call.dialect is Dialect.RESPONSES else told
+    inside["neuroroute"] = explanation
+    return head + mark + jsonbytes.dumps(told)

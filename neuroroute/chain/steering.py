@@ -30,7 +30,7 @@ def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
             code="unknown_parameter",
         )
     return Steering(
-        policy=_text(own, "policy") or policy,
+        policy=_policy(own) or policy,
         quality_floor=_bound(own, "quality_floor", 1.0),
         max_cost_usd=_bound(own, "max_cost_usd", 1e6),
         max_latency_ms=_bound(own, "max_latency_ms", 1e9),
@@ -40,9 +40,9 @@ def steering(headers: Mapping[str, str], body: Mapping[str, Any]) -> Steering:
         cache=_cache(own.get("cache", cache)),
         cache_ttl_s=_ttl(own.get("cache_ttl_s")),
         tags=_tags(own.get("tags", tags)),
-        explain=own.get("explain") is True,
-        resumable=own.get("resumable") is True,
-        store_prompts=own.get("store_prompts") in (None, True),
+        explain=_flag(own, "explain", default=False),
+        resumable=_flag(own, "resumable", default=False),
+        store_prompts=_flag(own, "store_prompts", default=True),
     )
 
 
@@ -75,6 +75,21 @@ def _text(own: Mapping[str, Any], name: str) -> str | None:
     value = own.get(name)
     if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 256):
         raise BadRequest(f"Invalid 'neuroroute.{name}': expected a string of 1 to 256 characters.", param=f"neuroroute.{name}")
+    return value
+
+
+def _policy(own: Mapping[str, Any]) -> str | None:
+    """Its name; the dial may be a number, too."""
+    value = own.get("policy")
+    return f"{value:g}" if is_a(value, _NUMBER) else _text(own, "policy")
+
+
+def _flag(own: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = own.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise BadRequest(f"Invalid 'neuroroute.{name}': expected true or false.", param=f"neuroroute.{name}", code="invalid_type")
     return value
 
 

@@ -105,13 +105,18 @@ def missed(decision: Decision, wanted: Mapping[str, Any]) -> list[str]:
 
 
 def _body(row: dict[str, Any], place: str) -> dict[str, Any]:
+    own = row.get("neuroroute") or {}
+    if not isinstance(own, dict):
+        raise Fault(f"{place}: neuroroute: an object is expected")
+    if (policy := row.pop("policy", None)) is not None:
+        own = {"policy": policy, **own}
+    if own:
+        row["neuroroute"] = own
     if "messages" in row:
         return row
     prompt = row.pop("prompt", None)
     if not isinstance(prompt, str) or not prompt:
         raise Fault(f"{place}: prompt, a text that is not empty, or messages is expected")
-    if isinstance(policy := row.pop("policy", None), str):
-        row["neuroroute"] = {"policy": policy, **(row.get("neuroroute") or {})}
     return {**row, "messages": [{"role": "user", "content": prompt}]}
 
 

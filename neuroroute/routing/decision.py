@@ -15,6 +15,7 @@ class Gate(StrEnum):
     KIND = "kind"  # not made for this endpoint
     ENDPOINT = "endpoint"  # its provider does not serve this endpoint, and nobody translates it
     ACCESS = "access"  # the key may not use it
+    POLICY = "policy"  # the policy is confined to others
     ALLOW = "allow"  # not in the caller's allow list
     DENY = "deny"  # in the caller's deny list
     TOOLS = "tools"

@@ -155,24 +155,23 @@ class Router:
 
     def _field(self, question: Question, seen: Classification, catalog: Catalog, policy: Policy | None = None) -> Field:
         bounds = question.bounds
-        access = catalog.allowed(question.principal.allowed_models)
-        deny = catalog.matching(bounds.deny) if bounds.deny else frozenset[str]()
+        confined = None
         if policy is not None and policy.allow:
             confined = catalog.matching(policy.allow)
-            access = confined if access is None else access & confined
         if policy is not None and policy.deny:
-            deny |= catalog.matching(policy.deny)
+            confined = (catalog.keys() if confined is None else confined) - catalog.matching(policy.deny)
         return Field(
             seen,
             bounds,
             _KINDS.get(question.dialect, "chat"),
             question.dialect if question.dialect in _UNTRANSLATED else None,
             question.max_output_tokens,
-            access,
+            catalog.allowed(question.principal.allowed_models),
             catalog.matching(bounds.allow) if bounds.allow else None,
-            deny,
+            catalog.matching(bounds.deny) if bounds.deny else frozenset(),
             question.thread.target,
             question.thread.cached_prefix_tokens,
+            confined,
         )
 
     def present(self, catalog: Catalog) -> Present:

@@ -54,7 +54,7 @@ class Field:
     """
     What narrows the choice.
 
-    access, allow, deny: names of targets; None = all (access, allow). spoken: a dialect that the provider itself must speak, since nobody
+    access, confined, allow, deny: names of targets; None = all. confined: what the policy itself leaves. spoken: a dialect that the provider itself must speak, since nobody
     translates it.
     """
 
@@ -68,6 +68,7 @@ class Field:
     deny: frozenset[str] = frozenset()
     cached_target: str = ""
     cached_tokens: int = 0
+    confined: frozenset[str] | None = None
 
     @property
     def is_bounded(self) -> bool:
@@ -76,6 +77,7 @@ class Field:
         return (
             self.spoken is not None
             or self.access is not None
+            or self.confined is not None
             or self.allow is not None
             or bool(self.deny)
             or (bounds is not NO_BOUNDS and (bounds.quality_floor, bounds.max_cost_usd, bounds.max_latency_ms) != (None, None, None))
@@ -138,6 +140,8 @@ def _gates(candidate: Candidate, what: Field, present: Present) -> tuple[Gate, .
         closed.append(Gate.ENDPOINT)
     if what.access is not None and key not in what.access:
         closed.append(Gate.ACCESS)
+    if what.confined is not None and key not in what.confined:
+        closed.append(Gate.POLICY)
     if what.allow is not None and key not in what.allow:
         closed.append(Gate.ALLOW)
     if key in what.deny:

@@ -88,12 +88,13 @@ _QUERIES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 _MESSAGE: Final = {"type": "object", "required": ["role"], "properties": {"role": {"type": "string"}, "content": {}}}
 _MODEL: Final = {"type": "string", "minLength": 1, "maxLength": 256, "examples": ["auto", "auto:cheap", "gpt-4o-mini"]}
+_POLICY: Final = {"type": ["string", "number"], "minLength": 1, "maxLength": 256, "examples": ["cheap", 5]}
 _STEERING: Final = {
     "type": "object",
     "additionalProperties": False,
     "description": "What the gateway is asked for this one call; never sent to a provider.",
     "properties": {
-        "policy": {"type": "string", "minLength": 1, "maxLength": 256},
+        "policy": _POLICY,
         "quality_floor": {"type": "number", "minimum": 0, "maximum": 1},
         "max_cost_usd": {"type": "number", "minimum": 0, "maximum": 1e6},
         "max_latency_ms": {"type": "number", "minimum": 0, "maximum": 1e9},
@@ -144,7 +145,7 @@ _CALLS: Final[Mapping[str, dict[str, Any]]] = {
             "model_id": _MODEL,
             "max_tokens": {"type": "integer", "minimum": 1},
             "temperature": {"type": "number"},
-            "policy": {"type": "string", "minLength": 1, "maxLength": 256},
+            "policy": _POLICY,
         },
         ["prompt"],
         {"prompt": "What is the capital of France?", "policy": "cheap"},

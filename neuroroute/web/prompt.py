@@ -13,6 +13,7 @@ from neuroroute.chain.call import Call, Source
 from neuroroute.chain.classify import read
 from neuroroute.chain.life import live
 from neuroroute.chain.parse import not_json
+from neuroroute.chain.shapes import is_a
 from neuroroute.core import jsonbytes
 from neuroroute.core.clock import monotonic_s
 from neuroroute.core.errors import BadRequest
@@ -75,9 +76,11 @@ def _chat_body(raw: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
         raise BadRequest(
             "Missing required parameter: 'prompt', a string that is not empty.", param="prompt", code="missing_required_parameter"
         )
-    for name in ("model_id", "policy", "system"):
+    for name in ("model_id", "system"):
         if body.get(name) is not None and not isinstance(body[name], str):
             raise BadRequest(f"Invalid type for '{name}': expected a string.", param=name, code="invalid_type")
+    if body.get("policy") is not None and not is_a(body["policy"], (str, int, float)):
+        raise BadRequest("Invalid type for 'policy': expected a string, or a number from 0 to 10.", param="policy", code="invalid_type")
     messages = [{"role": "user", "content": text}]
     if body.get("system"):
         messages.insert(0, {"role": "system", "content": body["system"]})
@@ -116,7 +119,8 @@ class _Kept:
 
 
 def _answer(call: Call, body: bytes) -> dict[str, Any]:
-    message = jsonbytes.loads(body)["choices"][0]["message"]
+    chat = jsonbytes.loads(body)
+    message = chat["choices"][0]["message"]
     seen, used, target = call.classification, call.usage, call.target
     assert target is not None
     total_s = monotonic_s() - call.started_s
@@ -144,4 +148,5 @@ def _answer(call: Call, body: bytes) -> dict[str, Any]:
         "processing_time": {name: round(took_s * 1000, 3) for name, took_s in [("total", total_s), *call.stages]},
         "cached": call.is_paid_elsewhere,
         "request_id": call.request_id,
+        **({"neuroroute": chat["neuroroute"]} if call.steering.explain and "neuroroute" in chat else {}),
     }

@@ -74,6 +74,20 @@ def test_a_file_of_expectations_passes_or_fails(configured, tmp_path):
     assert "3 lines" in configured.run("route", "--file", file)
 
 
+def test_the_policy_of_a_line_holds_however_it_is_written(shell, tmp_path):
+    """Beside messages as beside a prompt, and the dial as a number; what it can not be is told, not passed over."""
+    messages = [{"role": "user", "content": "Say hello"}]
+    rows = [
+        {"prompt": "Say hello", "policy": 10, "expect_model": "demo-large"},
+        {"messages": messages, "policy": "best", "expect_model": "demo-large"},
+        {"messages": messages, "policy": 0, "expect_model": "demo-small"},
+        {"messages": messages, "neuroroute": {"policy": "best"}, "expect_model": "demo-large"},
+        {"prompt": "Say hello", "policy": ["best"], "expect_model": "demo-large"},
+    ]
+    told = shell.json("route", "--file", lines(tmp_path / "x.jsonl", *rows), "--policy", "5", "--expect", status=1)
+    assert [row["ok"] for row in told["data"]] == [True] * 4 + [False] and "neuroroute.policy" in told["data"][4]["missed"][0]
+
+
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
@@ -82,6 +96,7 @@ def test_a_file_of_expectations_passes_or_fails(configured, tmp_path):
         ({"prompt": "Hi", "max_difficulty": "low"}, "max_difficulty: a number is expected"),
         ({"prompt": "Hi", "expect_label": 3}, "expect_label: a word or a list of words is expected"),
         ({"prompt": "", "expect_label": "chat"}, "prompt, a text that is not empty"),
+        ({"prompt": "Hi", "neuroroute": 5, "expect_label": "chat"}, "neuroroute: an object is expected"),
         (["Hi"], "a JSON object is expected"),
     ],
 )

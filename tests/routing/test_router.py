@@ -101,6 +101,22 @@ def test_an_own_policy_with_its_models() -> None:
     assert ask("auto:open", catalog=catalog).chosen.model.name == "middle"
 
 
+def test_what_a_policy_leaves_out_is_closed_by_the_policy() -> None:
+    """Not by the key: who reads it must know where to look."""
+    catalog = catalog_of(
+        policies={"house": DeclaredPolicy(dial=5, allow=("one/*",), deny=("large",)), "gone": DeclaredPolicy(dial=5, allow=("nobody/*",))}
+    )
+    decision = ask("auto:house", catalog=catalog)
+    assert {one.name: one.closed for one in decision.candidates if one.closed} == {
+        "one/large": (Gate.POLICY,),
+        "two/middle": (Gate.POLICY,),
+    }
+    with pytest.raises(BadRequest, match="policy closed"):
+        ask("auto:gone", catalog=catalog)
+    with pytest.raises(BadRequest, match=r"vision closed small; policy closed|policy closed .*; vision closed small"):
+        ask("auto:house", seen(needs={"vision"}), catalog=catalog)
+
+
 def test_when_every_gate_is_closed_the_answer_says_which_closed_what() -> None:
     with pytest.raises(BadRequest) as fault:
         ask("auto", seen(needs={"audio", "vision"}, tokens=300_000))
