@@ -18,7 +18,7 @@ joins them in `chain`.
                dispatch hedge settle answer | shapes steering conversation replies stored owned tapes tapes_shared (resumable) texts semantic flight flight_shared (joined) repeats
                meter trace gauges allowance | limit_rules budget_rules offer | versions changes private_hosts | learning judging refit
     access     whose key is it: keyring snapshot keys
-    adapters   between dialects: base, relay (relay_chat relay_events) pass_through, chat_to_anthropic (chat_messages prompt_cache anthropic_answers),
+    adapters   between dialects: base, relay (relay_chat relay_choices relay_events) pass_through, chat_to_anthropic (chat_messages prompt_cache anthropic_answers),
                over_chat: messages_to_openai (messages_answers) responses_to_chat (responses_answers responses_items) completions_to_chat |
                streams template refusals families tokens_used stops naming upstream shapes | the network: transport, lane (lane_base
                lane_connection lane_coding), discovery probe, demo (demo_text demo_schema)

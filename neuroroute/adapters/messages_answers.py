@@ -31,17 +31,21 @@ def message(chat: dict[str, Any], usage: Usage) -> dict[str, Any]:
                 "input": _input(function),
             }
         )
-    stop = STOP_OF_FINISH.get(word(choice.get("finish_reason")), "end_turn")
     return {
         "id": _message_id(chat.get("id")),
         "type": "message",
         "role": "assistant",
         "model": chat.get("model") or "",
         "content": content,
-        "stop_reason": stop,
+        "stop_reason": _stop(word(choice.get("finish_reason")), called=bool(calls)),
         "stop_sequence": None,
         "usage": as_messages(usage),
     }
+
+
+def _stop(finish: str, *, called: bool) -> str:
+    """OpenAI says "stop" also of a call that was forced, and others of any call: a client of Anthropic's would not run the tool then."""
+    return "tool_use" if called and finish == "stop" else STOP_OF_FINISH.get(finish, "end_turn")
 
 
 def _input(function: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +151,7 @@ class MessagesOverChatStream(OverChatStream):
         if not self._blocks:
             out = self._in("text")
         out += self._close_block()
-        stop = STOP_OF_FINISH.get(self.finish_reason, "end_turn")
+        stop = _stop(self.finish_reason, called=bool(self._calls))
         delta = {"delta": {"stop_reason": stop, "stop_sequence": None}, "usage": as_messages(self.usage)}
         return out + event("message_delta", delta) + event("message_stop", {})
 

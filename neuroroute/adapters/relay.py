@@ -3,7 +3,7 @@ Same dialect on both sides: the bytes pass.
 
 Of a request only `model` is set (where the provider calls it otherwise), `stream_options.include_usage` added (to chat and completions
 streams whose client did not ask, so that tokens are counted) and our own `neuroroute` member taken out. Of an answer only `model` is
-given its public name back, and empty arguments of a tool call become `{}`, as clients parse them. Everything else, unknown fields, number
+given its public name back, empty arguments of a tool call become `{}`, as clients parse them, and what a choice lacks is put in (`relay_choices`). Everything else, unknown fields, number
 formats, white space and order, stays byte for byte.
 """
 
@@ -19,6 +19,7 @@ from neuroroute.adapters.base import StreamTranslator
 from neuroroute.adapters.naming import Naming
 from neuroroute.adapters.refusals import embedded, refusal
 from neuroroute.adapters.relay_chat import ChunkStream
+from neuroroute.adapters.relay_choices import answer_choices
 from neuroroute.adapters.relay_events import MessageStream, ResponseStream
 from neuroroute.adapters.stops import finish_of_response, finish_of_stop
 from neuroroute.adapters.streams import loads
@@ -84,8 +85,11 @@ class Relay:
         usage = anthropic_usage(answer.get("usage")) if self._dialect is Dialect.MESSAGES else openai_usage(answer.get("usage"))
         if self._dialect is Dialect.EMBEDDINGS:
             return Reply(_vectors_as_asked(client, answer, data, target), usage, status)
-        if self._dialect is Dialect.CHAT and b'"arguments"' in data:
-            data = _NO_ARGUMENTS.sub(rb'\1"{}"', data)
+        if self._dialect is Dialect.CHAT:
+            if answer_choices(_choices(answer)):
+                data = jsonbytes.edit(data, {"choices": jsonbytes.dumps(answer["choices"])})
+            if b'"arguments"' in data:
+                data = _NO_ARGUMENTS.sub(rb'\1"{}"', data)
         return Reply(data, usage, status, finish_reason=_FINISHED[self._dialect](answer))
 
     def stream(self, client: ClientRequest, target: Target) -> StreamTranslator:
@@ -145,11 +149,15 @@ def _side_path(data: bytes, status: int) -> Reply:
     return Reply(data, Usage(), status)
 
 
-def _chat_finish(answer: dict[str, Any]) -> str:
+def _choices(answer: dict[str, Any]) -> list[Any]:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise UpstreamBroken("the provider sent an answer without choices")
-    reason = choices[0].get("finish_reason")
+    return choices
+
+
+def _chat_finish(answer: dict[str, Any]) -> str:
+    reason = _choices(answer)[0].get("finish_reason")
     return reason if isinstance(reason, str) else ""
 
 

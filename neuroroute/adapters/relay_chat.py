@@ -2,8 +2,9 @@
 Streams of chat and completions chunks from a provider that speaks them: the bytes pass, what breaks clients is mended.
 
 Mended: repeated roles (helpers would join them to "assistantassistant"), Azure's empty first chunk, usage nobody asked for or given with
-a chunk of text, `finish_reason: ""`, another `object` (helpers drop such chunks), a second finish_reason of one choice, several tool calls
-in one chunk, a tool call without arguments (clients parse them: `{}`), a missing finish_reason or [DONE] after a proper end.
+a chunk of text, `finish_reason: ""`, another `object` (helpers drop such chunks), an id or time that changes or is missing, a second
+finish_reason of one choice, several tool calls in one chunk, a tool call without arguments (clients parse them: `{}`), a missing
+finish_reason or [DONE] after a proper end, and what `relay_choices` names.
 Source: stream accumulators of openai-py 3.54, npm openai 7.57, LangChain 1.7, Vercel AI SDK 7 (read 2026-11).
 """
 
@@ -12,10 +13,11 @@ from typing import Any, Final
 
 from neuroroute.adapters.naming import Naming
 from neuroroute.adapters.refusals import embedded
+from neuroroute.adapters.relay_choices import ChunkChoices
 from neuroroute.adapters.shapes import obj
 from neuroroute.adapters.streams import EventStream, inside, loads
 from neuroroute.adapters.tokens_used import openai_usage
-from neuroroute.core import jsonbytes, sse
+from neuroroute.core import clock, ids, jsonbytes, sse
 from neuroroute.core.errors import StreamCut, UpstreamBroken
 
 _ROLE: Final = re.compile(rb',\s*"role"\s*:\s*"assistant"(?=\s*\})|"role"\s*:\s*"assistant"\s*,?\s*')
@@ -31,8 +33,11 @@ class ChunkStream(EventStream):
     __slots__ = (
         "_bare",
         "_calls",
+        "_choices",
         "_completions",
+        "_created",
         "_finished",
+        "_id",
         "_last",
         "_naming",
         "_roles",
@@ -49,6 +54,9 @@ class ChunkStream(EventStream):
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._tools = False
+        self._choices = ChunkChoices(completions=completions)
+        self._id: Any = None  # of all chunks: the first one's
+        self._created: Any = None
         self._calls: set[_Place] = set()
         self._bare: set[_Place] = set()  # those without arguments so far
         self._last: dict[str, Any] = {}  # a chunk to model made ones on
@@ -58,6 +66,11 @@ class ChunkStream(EventStream):
     def usage_event(self) -> bytes:
         """The provider's usage chunk, whether the client asked for it or not."""
         return self._usage_event
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice has ended, and nothing but usage and [DONE] can be due."""
+        return bool(self._finished) and self._finished >= self._seen
 
     def _event(self, name: bytes, data: bytes) -> bytes:
         if data.strip() == b"[DONE]":
@@ -78,12 +91,25 @@ class ChunkStream(EventStream):
                 self.usage = usage
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices:
-            return self._chunk(chunk, choices, data)
+            changed, renumbered = self._choices.mend(choices)
+            if renumbered:
+                self._templates.clear()  # they say which call they belong to
+            return self._chunk(chunk, choices, jsonbytes.dumps(chunk) if changed else data)
         if reported:
             self._begun = True
             data = data if isinstance(choices, list) else jsonbytes.edit(data, {"choices": b"[]"})
-            self._usage_event = sse.data(self._naming.in_object(data, chunk.get("model")))
+            self._usage_event = sse.data(self._naming.in_object(self._framed(chunk, data), chunk.get("model")))
         return b""
+
+    def _framed(self, chunk: dict[str, Any], data: bytes) -> bytes:
+        """The chunk with the id and the time that all chunks of this stream have."""
+        if self._id is None:
+            self._id = chunk.get("id") or ids.new_id("chatcmpl")
+            self._created = chunk["created"] if type(chunk.get("created")) is int else int(clock.unix_s())
+        if chunk.get("id") == self._id and chunk.get("created") == self._created:
+            return data
+        chunk["id"], chunk["created"] = self._id, self._created
+        return jsonbytes.edit(data, {"id": jsonbytes.dumps(self._id), "created": jsonbytes.dumps(self._created)})
 
     def _chunk(self, chunk: dict[str, Any], choices: list[Any], data: bytes) -> bytes:
         if b'"tool_calls"' in data and (parts := _one_call_each(chunk, choices)):
@@ -119,7 +145,7 @@ class ChunkStream(EventStream):
             return b""
         self._begun = True
         self._last = chunk
-        self._learnable = len(choices) == 1 and not (first_roles or ends or late or chunk.get("usage"))
+        self._learnable = len(choices) == 1 and not (first_roles or ends or late or self._choices.begins or chunk.get("usage"))
         mended = sse.data(self._mend(chunk, data, repeated, mixed=bool(first_roles)))
         return self._argued(late) + mended if late else mended
 
@@ -131,10 +157,10 @@ class ChunkStream(EventStream):
             data = jsonbytes.dumps(chunk)
         elif repeated:
             data = _ROLE.sub(b"", data)
-        data = self._naming.in_object(data, chunk.get("model"))
+        data = self._naming.in_object(self._framed(chunk, data), chunk.get("model"))
         if chunk.get("usage"):
             data = jsonbytes.edit(data, {"usage": None})
-        if chunk.get("object", _CHUNK) != _CHUNK and not self._completions:
+        if chunk.get("object") != _CHUNK and not self._completions:
             data = jsonbytes.edit(data, {"object": b'"%b"' % _CHUNK.encode()})
         return _EMPTY_REASON.sub(rb"\1null", data) if b'""' in data else data
 
@@ -222,7 +248,7 @@ class ChunkStream(EventStream):
         return sse.data(jsonbytes.dumps(frame | members))
 
     def _close(self) -> bytes:
-        if self._finished and self._finished >= self._seen:
+        if self.complete:
             return self._done()
         raise StreamCut("the provider's stream ended before the answer did")
 

@@ -142,6 +142,8 @@ class EventStream:
             raise error
 
     def _one(self, name: bytes, data: bytes) -> bytes:
+        if not data or data.isspace():  # how some servers keep a line alive
+            return b""
         event = sse.named(name, data) if name else sse.data(data)
         for template in self._templates:
             out = template.splice(event, self._text)
