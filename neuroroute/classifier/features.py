@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 from neuroroute.classifier.lexicon import CONCEPT_OF
 
-HEAD_CHARS: Final = 800
-TAIL_CHARS: Final = 400
-UNSPACED_LETTERS: Final = 4
+HEAD_CHARS: Final = 500
+TAIL_CHARS: Final = 250
+UNSPACED_LETTERS: Final = 3
 """So many characters a sign of a script without spaces counts as: it says as much as some letters do, and costs as much to read as a word."""
 FORM_CHARS: Final = 400
 """How much of the window the regular expressions of the form see: they cost more than the words."""

@@ -101,10 +101,10 @@ def test_a_sign_of_an_unspaced_script_takes_the_room_of_some_letters(sign: str) 
     most = (HEAD_CHARS + TAIL_CHARS) // UNSPACED_LETTERS
     assert window(sign * most) == sign * most
     first, last = sign * (HEAD_CHARS // UNSPACED_LETTERS), "你" * (TAIL_CHARS // UNSPACED_LETTERS)
-    for middle in (1, 400, 10_000):
+    for middle in (4, 400, 10_000):
         read = window(first + "密" * middle + last)
-        assert read.replace("\n", "").strip("密") == first + last
-        assert read.count("密") <= UNSPACED_LETTERS
+        assert read.startswith(first) and read.endswith(last)
+        assert read.count("密") <= 1
     mixed = window("word " * 100 + sign * 5000)
     assert mixed.startswith("word ") and len(mixed) < HEAD_CHARS
 
