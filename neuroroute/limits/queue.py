@@ -2,7 +2,7 @@
 The queue before a provider whose limits are known: a call waits a moment for its turn instead of being refused by the provider.
 
 Fair: those who wait are served in turn, one call each, however many calls one of them has. Short: who would wait too long, or stands
-behind too many, is told at once.
+behind too many, is told at once, so that another provider can be asked.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Queue:
     def __init__(self, limiter: Limiter, checks: Sequence[Check], places: Places) -> None:
         self._limiter, self._checks, self._places = limiter, tuple(checks), places
         self._most_tokens = min([check.limit for check in checks if check.is_tokens], default=0)  # a larger call waits until all is free
-        self._waiting: OrderedDict[str, deque[tuple[asyncio.Future[Turn], int]]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[tuple[asyncio.Future[Turn | Full], int]]] = OrderedDict()
         self._count = 0
         self._serving = False
 
@@ -80,7 +80,7 @@ class Queue:
             return turn
         if self._count >= WAITING_MAX:
             return Full(1.0)
-        future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Turn | Full] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(who, deque()).append((future, tokens))
         self._count += 1
         self.serve()
@@ -93,8 +93,8 @@ class Queue:
             self._forget(who, future)
             return Full(most_s)
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                future.result().end(0)
+            if future.done() and not future.cancelled() and isinstance(given := future.result(), Turn):
+                given.end(0)
             self._forget(who, future)
             raise
 
@@ -108,7 +108,7 @@ class Queue:
             self._serving = True
             spawn(self._turns(), name="provider queue")
 
-    def _forget(self, who: str, future: "asyncio.Future[Turn]") -> None:
+    def _forget(self, who: str, future: "asyncio.Future[Turn | Full]") -> None:
         line = self._waiting.get(who)
         for entry in line or ():
             if entry[0] is future and line is not None:
@@ -131,11 +131,23 @@ class Queue:
                 if self._checks:
                     verdict = await self._limiter.admit(self._checks, min(line[0][1], self._most_tokens))
                     if not verdict.admitted:
+                        if _is_far(verdict):
+                            self._turn_away(verdict.retry_after_s or WAIT_MAX_S)
+                            break
                         await asyncio.sleep(min(verdict.retry_after_s or _LOOK_S, _LOOK_S))
                         continue
                 self._give(who, Turn(self, verdict))
         finally:
             self._serving = False
+
+    def _turn_away(self, retry_after_s: float) -> None:
+        """Nobody who waits gets a turn in time."""
+        for line in self._waiting.values():
+            for future, _ in line:
+                if not future.done():
+                    future.set_result(Full(retry_after_s))
+        self._waiting.clear()
+        self._count = 0
 
     async def _is_there_room(self) -> bool:
         """Whether a place came from the store. Where they are shared it is asked again until nobody waits: others give places back unheard."""
@@ -165,6 +177,12 @@ class Queue:
             turn.end(0)
         else:
             future.set_result(turn)
+
+
+def _is_far(verdict: Verdict) -> bool:
+    """Whether the next turn comes later than anybody waits. Tokens may be free before that: what a call did not use is given back."""
+    check = verdict.refused_by
+    return check is not None and not check.is_tokens and (verdict.retry_after_s or 0.0) > WAIT_MAX_S
 
 
 class Queues:

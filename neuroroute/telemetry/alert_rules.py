@@ -91,10 +91,17 @@ class Change:
     detail: str = ""
 
 
+_BUDGET_SPENT: Final[Mapping[str, object]] = {"rule": "budget", "name": "budget spent", "above": 100.0}
+"""Who was told that it is nearly spent wants to hear that it is."""
+
+
 def rules_of(configured: Sequence[AlertConfig], settings: Settings) -> tuple[Rule, ...]:
     """The configuration's rules, and the built-in ones of all kinds that it does not mention."""
     mentioned = {entry.rule for entry in configured}
-    entries = [*configured, *(AlertConfig.model_validate({"rule": kind}) for kind in KINDS if kind not in mentioned)]
+    built_in: list[Mapping[str, object]] = [{"rule": kind} for kind in KINDS]
+    if settings.alert_budget_percent < 100.0:
+        built_in.append(_BUDGET_SPENT)
+    entries = [*configured, *(AlertConfig.model_validate(entry) for entry in built_in if entry["rule"] not in mentioned)]
     rules: dict[str, Rule] = {}
     for entry in entries:
         if entry.enabled:

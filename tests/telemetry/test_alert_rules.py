@@ -70,9 +70,11 @@ def rules(text: str, **environ: str) -> dict[str, Rule]:
 
 def test_the_settings_give_the_bounds_of_the_built_in_rules() -> None:
     found = rules("{}", alert_error_percent="7", alert_overhead_ms="50", alert_memory_percent="80")
-    assert set(found) == set(KINDS)
+    assert set(found) == {*KINDS, "budget spent"}
     assert (found["error_rate"].above, found["overhead_ms"].above, found["memory"].above) == (7.0, 50.0, 80.0)
     assert (found["response_ms"].above, found["cpu"].above, found["budget"].above) == (30_000.0, 90.0, 80.0)
+    assert found["budget spent"].above == 100.0 and "budget spent" not in rules("{}", alert_budget_percent="100")
+    assert "budget spent" not in rules("alerts: [{rule: budget, above: 50}]")
     assert found["memory"].below == pytest.approx(72.0) and found["budget"].below == 80.0
 
 
