@@ -34,12 +34,20 @@ class Frame:
 class Damage:
     """
     What was not readable. torn_bytes: at the end, where a writer died in the middle of a record, which therefore was never acknowledged.
-    corrupt_bytes: before good frames, in `holes` places: something else wrote there, or the disk is ill.
+    corrupt_bytes: before good frames, or more than one record can leave, in `holes` places: something else wrote there, or the disk is ill.
     """
 
     torn_bytes: int = 0
     corrupt_bytes: int = 0
     holes: int = 0
+
+    def note_end(self, size: int, *, is_torn: bool) -> None:
+        """Nothing good follows these bytes."""
+        if is_torn:
+            self.torn_bytes += size
+        else:
+            self.corrupt_bytes += size
+            self.holes += 1
 
 
 def frame(kind: int, payload: bytes) -> bytes:
@@ -66,12 +74,19 @@ def read(data: bytes | memoryview, damage: Damage | None = None) -> Iterator[Fra
         next_at = _next(data, at + 1)
         if next_at is None:
             if damage is not None:
-                damage.torn_bytes += written - at
+                damage.note_end(written - at, is_torn=_is_torn(data, at, written))
             return
         if damage is not None:
             damage.corrupt_bytes += next_at - at
             damage.holes += 1
         at = next_at
+
+
+def _is_torn(data: bytes, at: int, written: int) -> bool:
+    """Whether what stands at `at` can be a record in the middle of which its writer died."""
+    head = data[at : at + HEAD_BYTES].ljust(HEAD_BYTES, b"\0")
+    magic, _, length, _ = _HEAD.unpack(head)
+    return MAGIC.startswith(magic.rstrip(b"\0")) and written - at <= HEAD_BYTES + min(length, MAX_PAYLOAD_BYTES)
 
 
 def frame_at(data: bytes | memoryview, at: int) -> Frame | None:

@@ -5,7 +5,8 @@ Each process owns segments, files of fixed size that are mapped into memory: a r
 process is killed the next moment, and costs no system call. A thread brings the maps to the disk every SYNC_S, so that a machine that loses
 power loses no more than that. A segment is deleted when nothing in it is needed any more (`release`).
 
-A process shows that it lives by a lock on its `.lock` file. Any other may take over the segments of one whose lock is free (`orphans`).
+A process shows that it lives by a lock on its `.lock` file, and on each segment in case that somebody removes that file. Any other may take over
+the segments of one whose lock is free (`orphans`).
 
 Space on the disk is reserved when a segment is made: a full disk is known before a call begins (`JournalFull`), never in the middle of one.
 """
@@ -52,6 +53,7 @@ class Segment:
         self.sealed = False
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
             _reserve(self.fd, size)
             self._map = mmap.mmap(self.fd, size)
         except OSError:
@@ -256,13 +258,13 @@ class Orphan:
         self.segments = sorted(lock.parent.glob(f"{lock.stem}-*.seg"))
         self.damage = Damage()
 
-    def frames(self) -> Iterator[Frame]:
-        """Every record, oldest first. Blocks. A segment with a hole is copied to `quarantine` before anything is deleted."""
+    def frames(self, *, keep: bool = True) -> Iterator[Frame]:
+        """Every record, oldest first. Blocks. keep: a segment with a hole is copied to `quarantine`, as all is deleted afterwards."""
         for path in self.segments:
             holes = self.damage.holes
             data = path.read_bytes()
             yield from read(data, self.damage)
-            if self.damage.holes > holes:
+            if keep and self.damage.holes > holes:
                 kept = path.parent / "quarantine" / path.name
                 kept.parent.mkdir(exist_ok=True)
                 kept.write_bytes(data)
@@ -295,9 +297,34 @@ def set_aside(folder: Path, payloads: Sequence[bytes]) -> None:
 
 def orphans(folder: Path) -> Iterator[Orphan]:
     """The journals of processes that are gone, each locked for us. Blocks."""
-    for lock in sorted(folder.glob("jrn_*.lock")):
+    locks = set(folder.glob("jrn_*.lock"))
+    for lock in sorted(locks | strays(folder, locks)):
         with contextlib.suppress(OSError):
-            yield Orphan(lock, _locked(lock, create=False))
+            yield Orphan(lock, _locked(lock, create=lock not in locks))
+
+
+def strays(folder: Path, locks: set[Path]) -> set[Path]:
+    """The missing locks of segments beside which somebody removed them. A process that lives holds its segments, too. Blocks."""
+    found: dict[Path, list[Path]] = {}
+    for segment in folder.glob("jrn_*-*.seg"):
+        lock = folder / f"{segment.name.rpartition('-')[0]}.lock"
+        if lock not in locks:
+            found.setdefault(lock, []).append(segment)
+    return {lock for lock, segments in found.items() if not lock.exists() and not any(map(_is_held, segments))}
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _locked(path: Path, *, create: bool) -> int:

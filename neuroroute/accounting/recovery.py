@@ -85,10 +85,10 @@ class Recovery(Generic[R]):
         self._rejects.append(record)
 
 
-def replayed(orphan: Orphan, codec: Codec[R], found: Found) -> Iterator[R]:
-    """The rows of a journal: finished calls in order, then the interrupted ones. Blocks."""
+def replayed(orphan: Orphan, codec: Codec[R], found: Found, *, keep: bool = True) -> Iterator[R]:
+    """The rows of a journal: finished calls in order, then the interrupted ones. Blocks. keep: copies of damaged segments, see Orphan.frames."""
     begun: dict[str, R] = {}
-    for frame in orphan.frames():
+    for frame in orphan.frames(keep=keep):
         try:
             record = codec.decode(frame.payload)
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -129,7 +129,7 @@ def status(folder: Path, codec: Codec[R]) -> list[Status]:
         found = None
         if orphan is not None:
             found = Found()
-            for _ in replayed(orphan, codec, found):
+            for _ in replayed(orphan, codec, found, keep=False):
                 pass
             orphan.release()
         listed.append(Status(owner, orphan is None, len(files), size, found))

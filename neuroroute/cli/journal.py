@@ -1,5 +1,7 @@
 """`neuroroute journal`: what processes noted of their calls and has not reached the database yet."""
 
+import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +28,9 @@ def _rows() -> list[dict[str, Any]]:
     from neuroroute.accounting.records import USAGE
     from neuroroute.accounting.recovery import status
 
+    folder = _folder()
+    if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise Fault(f"{folder} belongs to another user: run this as the one who runs the gateway.")
     return [
         {
             "journal": one.owner,
@@ -38,7 +43,7 @@ def _rows() -> list[dict[str, Any]]:
             "corrupt_bytes": one.found.corrupt_bytes if one.found is not None else None,
             "unreadable": one.found.unreadable if one.found is not None else None,
         }
-        for one in status(_folder(), USAGE)
+        for one in status(folder, USAGE)
     ]
 
 
@@ -74,6 +79,7 @@ def replay(json: Json = False) -> None:
         except (NeuroRouteError, TimeoutError, OSError) as error:
             raise Fault(f"The journals stay as they are: {error}") from error
         found = recovery.found
-        return [{"journals": journals, "finished": found.finished, "interrupted": found.interrupted, "unreadable": found.unreadable}]
+        return [{"journals": journals, **asdict(found), "rejected": recovery.rejected}]
 
-    show(with_database(load(), work), ("journals", "finished", "interrupted", "unreadable"), as_json=json)
+    columns = ("journals", "finished", "interrupted", "torn_bytes", "corrupt_bytes", "unreadable", "rejected")
+    show(with_database(load(), work), columns, as_json=json)

@@ -35,12 +35,16 @@ def usage(
     if tag is not None and not found:
         raise Fault("--tag is written name=value.")
 
+    begin, end = moment(since, "--since"), None if until is None else moment(until, "--until")
+    if end is not None and end <= begin:
+        raise Fault("--until lies before --since.")
+
     async def work(database: "Database") -> tuple[list[dict[str, Any]], dict[str, Any]]:
         from neuroroute.store.usage import Usage, UsageFilter
 
         filters = UsageFilter(
-            since=moment(since, "--since"),
-            until=None if until is None else moment(until, "--until"),
+            since=begin,
+            until=end,
             model=model,
             key_id=key,
             user_id=user,
@@ -54,7 +58,10 @@ def usage(
     if json:
         print(jsonbytes.dumps_pretty({"data": rows, "total": total}))
     else:
-        told = [{**row, "latency_ms": _rounded(row["latency_ms"])} for row in [*rows, {by: "total", **total}]]
+        told = [
+            {**row, "cost_usd": dollars(row["cost_usd"]), "saved_usd": dollars(row["saved_usd"]), "latency_ms": _rounded(row["latency_ms"])}
+            for row in [*rows, {by: "total", **total}]
+        ]
         show(told, (by, *COLUMNS), as_json=False)
 
 
@@ -74,6 +81,11 @@ def _facts(sums: "UsageSums") -> dict[str, Any]:
         "ttft_ms": sums.ttft_ms,
         "overhead_ms": sums.overhead_ms,
     }
+
+
+def dollars(usd: float) -> str:
+    """Without an exponent, as money is written."""
+    return f"{usd:.9f}".rstrip("0").rstrip(".")
 
 
 def _rounded(ms: float | None) -> int | None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from neuroroute.cli.usage import dollars
 from neuroroute.core.clock import utcnow
 from neuroroute.store.postgres import Database
 from neuroroute.store.usage import Usage, UsageRecord
@@ -65,3 +66,8 @@ def test_what_is_written_wrong_is_told(shell):
     assert "--by is one of hour, day, model" in shell.run("usage", "--by", "week", status=2)
     assert "--since yesterday: 30m, 24h, 7d" in shell.run("usage", "--since", "yesterday", status=2)
     assert "--tag is written name=value" in shell.run("usage", "--tag", "team", status=2)
+
+
+def test_money_has_no_exponent_and_time_runs_forward(shell):
+    assert [dollars(usd) for usd in (0.00004, 0.0, 12.5, 3e-9)] == ["0.00004", "0", "12.5", "0.000000003"]
+    assert "--until lies before --since" in shell.run("usage", "--since", "1d", "--until", "2d", status=2)
