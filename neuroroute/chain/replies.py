@@ -76,12 +76,14 @@ def _money(call: Call, headers: dict[str, str]) -> None:
     if call.cost_nanousd is not None:
         headers["x-neuroroute-cost-usd"] = usd(call.cost_nanousd)
         if call.baseline_cost_nanousd is not None:
-            headers["x-neuroroute-saved-usd"] = usd(max(call.baseline_cost_nanousd - call.cost_nanousd, 0))
+            headers["x-neuroroute-saved-usd"] = usd(call.baseline_cost_nanousd - call.cost_nanousd)
 
 
 @lru_cache(maxsize=4096)  # the answers of a cache save the same again and again
 def usd(nanousd: int) -> str:
-    """1500 -> "0.0000015": dollars, exact, without exponent."""
+    """1500 -> "0.0000015": dollars, exact, without exponent. What was saved is below zero where the baseline had cost less."""
+    if nanousd < 0:
+        return f"-{usd(-nanousd)}"
     text = f"{nanousd // 10**9}.{nanousd % 10**9:09d}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 

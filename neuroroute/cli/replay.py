@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from neuroroute.cli.out import Fault, load, show, with_database
-from neuroroute.cli.usage import moment
+from neuroroute.cli.usage import span
 from neuroroute.core import jsonbytes
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def replay(
     from neuroroute.cli.offline import catalog_of
 
     settings = load(neuroroute_config=config)
+    begin, end = span(since, until)
     catalog = catalog_of(settings)
     replays = [_replay(name, catalog, named=named) for name in (STEPS if policy is None else (policy,))]
 
     async def work(database: "Database") -> None:
         from neuroroute.store.usage import UsageFilter
 
-        chosen = UsageFilter(since=moment(since, "--since"), until=None if until is None else moment(until, "--until"), key_id=key)
-        await run(database, chosen, replays)
+        await run(database, UsageFilter(since=begin, until=end, key_id=key), replays)
 
     with_database(settings, work)
     reports = [one.report() for one in replays]
@@ -76,14 +76,15 @@ def _replay(name: str, catalog: "Catalog", *, named: bool) -> "Replay":
     policy = catalog.policy(name)
     if policy is None:
         raise Fault(f"The policy {name} is not known; known are {', '.join(catalog.policies)}, or a number 0..10.")
-    present = Present(Health(), Lengths(), 0.0, Classifier.load().mean_difficulty) if named else None
-    return Replay(policy, catalog, present, named)
+    return Replay(policy, catalog, Present(Health(), Lengths(), 0.0, Classifier.load().mean_difficulty), named)
 
 
 def _tell(report: dict[str, Any]) -> None:
     from neuroroute.routing.replay import decided
 
     print(decided(report))
+    if not report["calls"]:
+        return
     if report["untouched"]:
         told = ", ".join(f"{count} {reason}" for reason, count in report["untouched"].items())
         print(f"No policy changes: {told}.")

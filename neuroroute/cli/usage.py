@@ -35,9 +35,7 @@ def usage(
     if tag is not None and not found:
         raise Fault("--tag is written name=value.")
 
-    begin, end = moment(since, "--since"), None if until is None else moment(until, "--until")
-    if end is not None and end <= begin:
-        raise Fault("--until lies before --since.")
+    begin, end = span(since, until)
 
     async def work(database: "Database") -> tuple[list[dict[str, Any]], dict[str, Any]]:
         from neuroroute.store.usage import Usage, UsageFilter
@@ -90,6 +88,16 @@ def dollars(usd: float) -> str:
 
 def _rounded(ms: float | None) -> int | None:
     return None if ms is None else round(ms)
+
+
+def span(since: str, until: str | None) -> tuple[datetime, datetime | None]:
+    """Both ends of a time. Raises: Fault where it ends before it begins"""
+    from neuroroute.core.clock import utcnow
+
+    begin, end = moment(since, "--since"), None if until is None else moment(until, "--until")
+    if begin >= (end or utcnow()):
+        raise Fault("--since lies in the future." if end is None else "--until lies before --since.")
+    return begin, end
 
 
 def moment(text: str, option: str) -> datetime:

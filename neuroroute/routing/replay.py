@@ -7,7 +7,8 @@ What would have been: past calls decided again under another policy, from what t
 
 Where the router chose, the candidates that it had are ranked again: prices, health and what was learned are those of the time. What a moved
 call would cost is what it did cost, times the ratio of the two forecasts; so a call that stays costs what it cost. A conversation that kept its
-model keeps it here too as long as the other is not much better; a tool loop always, and one that was escalated. Calls that named their model are not touched, unless `named`
+model keeps it here too as long as the other is not much better; a tool loop always, and one that was escalated. A row keeps those alone that could
+win if all were open, so a policy that is confined to fewer gets today's forecast of these. Calls that named their model are not touched, unless `named`
 asks what `auto` would have done with them: that is forecast from the row's label, difficulty and tokens with today's catalogue.
 """
 
@@ -70,7 +71,7 @@ class Replay:
     """
     policy: the one to try; its own allow and deny lists hold too. named: try it on calls that named their model as well.
 
-    present: what forecasts of named calls need beside the catalogue.
+    present: what forecasts need beside the catalogue; without it there are none.
     """
 
     policy: Policy
@@ -138,7 +139,9 @@ class Replay:
     def _again(self, row: UsageRecord) -> Choice | None:
         trail = read_trail(row.decision)
         assert trail is not None
-        candidates = trail.candidates or self._forecast(row, trail)
+        candidates = trail.candidates
+        if not candidates or not all(self._allowed(one.name) for one in candidates):
+            candidates = self._forecast(row, trail) or candidates
         if not candidates:
             return None
         was = candidates[0]
@@ -187,7 +190,7 @@ class Replay:
         return not policy.deny or name not in self.catalog.matching(policy.deny)
 
     def _forecast(self, row: UsageRecord, trail: Trail) -> tuple[Kept, ...]:
-        """What `auto` would have had for a call that named its model: that model first. Empty where it is not in the catalogue any more."""
+        """What `auto` would have for this call by today's catalogue, the model that answered first. Empty where it is not in the catalogue any more."""
         own = self.catalog.entry(f"{row.provider}/{row.model}")
         if own is None or self.present is None or row.label not in LABELS:
             return ()
@@ -222,6 +225,8 @@ class Replay:
 
 def decided(report: Mapping[str, Any]) -> str:
     """A report in one sentence."""
+    if not report["calls"]:
+        return "There was no call in this time."
     share = 100.0 * (1.0 - report["new_cost_usd"] / report["cost_usd"]) if report["cost_usd"] else 0.0
     cheaper = f"{abs(share):.1f} % {'less' if share >= 0 else 'more'}"
     quality = "" if report["quality"] is None else f", expected quality {report['quality']:.3f} -> {report['new_quality']:.3f}"

@@ -221,7 +221,7 @@ def stick(ranked: Sequence[Candidate], thread: Thread, aim: Aim) -> int:
     Its forecast has the discount of the cached prefix already. A tool loop stays whatever the gain, and so does a model that came in the
     place of one that stalled: the conversation does not go back to that. Below the policy's floors nothing else stays.
     """
-    if not thread.target or thread.stalled:
+    if not thread.target or (thread.stalled and not thread.raised):
         return 0
     for place, candidate in enumerate(ranked):
         if candidate.entry.key == thread.target and not candidate.closed:

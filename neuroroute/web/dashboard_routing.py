@@ -20,6 +20,7 @@ from neuroroute.core.errors import BadRequest, NeuroRouteError
 from neuroroute.core.types import LABELS, Classification
 from neuroroute.routing.catalog import Catalog, Policy
 from neuroroute.routing.decision import NO_BOUNDS
+from neuroroute.routing.health import Health
 from neuroroute.routing.offers import policy_of
 from neuroroute.routing.replay import Replay
 from neuroroute.routing.router import Router
@@ -183,7 +184,9 @@ async def _preview(request: web.Request, policy: Policy) -> dict[str, Any]:
     """The last day's calls under a policy; `asked`: how many calls that day had, `calls`: how many of them are in the sample."""
     usage, now = Usage(request.app[DATABASE]), utcnow()
     day = UsageFilter(since=now - _DAY, until=now)
-    replay = Replay(policy, request.app[SERVICES].catalog.current)
+    router, catalog = request.app[SERVICES].router, request.app[SERVICES].catalog.current
+    present = Present(Health(), router.lengths, 0.0, router.mean_difficulty, router.posteriors.tables(catalog))
+    replay = Replay(policy, catalog, present)
     asked = (await usage.totals(day)).calls
     rows = await (usage.along(day, SAMPLE) if asked <= SAMPLE else usage.sample(now - _DAY, now, SAMPLE))
     for row in rows:

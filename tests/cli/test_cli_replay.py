@@ -74,6 +74,13 @@ def test_faults_are_told(shell):
     assert "One of --policy and --dial" in shell.run("replay", status=2)
     assert "balanced" in shell.run("replay", "--policy", "greedy", status=2)
     assert "7d" in shell.run("replay", "--policy", "best", "--since", "yesterday", status=2)
+    assert "--until lies before --since" in shell.run("replay", "--policy", "best", "--since", "1h", "--until", "7d", status=2)
+    assert "--since lies in the future" in shell.run("replay", "--dial", "--since", "2999-01-01", status=2)
+
+
+def test_no_calls_are_told_as_that(shell, database_url):
+    assert shell.run("replay", "--policy", "best").strip() == "There was no call in this time."
+    assert shell.json("replay", "--policy", "best")["calls"] == 0
 
 
 async def test_walking_the_ledger_meets_every_row_once(database):

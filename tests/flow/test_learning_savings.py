@@ -113,7 +113,7 @@ async def test_a_dearer_choice_than_the_baseline_saves_less_than_nothing(databas
         up.will(answer())
         headers = await ask(gw, "auto:best")
         [row] = await gw.rows(1)
-        assert money(row) == (LARGE, SMALL) and headers["x-neuroroute-saved-usd"] == "0.0"
+        assert money(row) == (LARGE, SMALL) and headers["x-neuroroute-saved-usd"] == f"-{(LARGE - SMALL) / 1e9:.9f}".rstrip("0")
         assert (await Usage(gw.database).totals(UsageFilter())).saved_nanousd == SMALL - LARGE, "and the sums say so"
 
 

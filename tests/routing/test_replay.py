@@ -210,6 +210,24 @@ def test_the_policys_own_lists_hold() -> None:
     assert replay.add(row) is None and replay.report()["untouched"] == {"no model left": 1}
 
 
+def test_a_confined_policy_is_asked_of_all_that_it_leaves_not_of_what_rows_keep() -> None:
+    """A row has no model that another beats in everything; where that other is not open, it is the choice."""
+    catalog = catalog_of((model("star", 0.90, 1.0), model("second", 0.86, 1.1), model("dull", 0.80, 1.2), model("dim", 0.30, 0.05)))
+    only = Policy("only", AIMS["balanced"], allow=frozenset({"one/d*"}))
+    row = row_of(Router(Health()).decide(Question("auto", CALLER), seen(), catalog))
+    assert row.model == "star" and row.decision is not None and "one/dull" not in str(row.decision)
+    choice = Replay(only, catalog, Present(Health(), Lengths(), 0.0)).add(row)
+    assert choice is not None and (choice.was, choice.now) == ("one/star", "one/dull")
+    assert choice.new_cost is not None and choice.new_cost > 1_000_000
+    without = Policy("without", AIMS["balanced"], deny=frozenset({"star", "second"}))
+    choice = Replay(without, catalog, Present(Health(), Lengths(), 0.0)).add(row)
+    assert choice is not None and choice.now == "one/dull"
+
+
+def test_nothing_to_decide_is_told_as_that() -> None:
+    assert decided(Replay(policy("best"), catalog_of()).report()) == "There was no call in this time."
+
+
 def test_bounds_of_the_call_hold_in_the_replay() -> None:
     catalog = catalog_of()
     question = Question("auto:cheap", CALLER, bounds=Bounds(deny=("large",)))
