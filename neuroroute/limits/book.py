@@ -90,14 +90,17 @@ class LeaseBook:
         room = limit - used
         if recovering:
             room = min(room, max(limit // 4, 1) - counter.risked)
-        extra, pause = max(min(want, room // (2 * len(self._holders))), 0), 0
-        if need > 0:
-            if room >= need:
-                extra = max(need, extra)
-            else:
-                extra = room if room >= one else 0
-                full = used + extra + one > limit
-                pause = _wait(counter, used + extra + one - limit, grain, window, now_ms) if full else max(self._recover_ms - now_ms, 1)
+        extra, pause = max(min(want, room // len(self._holders)), 0), 0
+        if room >= need:
+            extra = max(need, extra)
+        elif room >= one:
+            extra = room
+        else:
+            extra = 0
+        if used + extra + one > limit:
+            pause = _wait(counter, used + extra + one - limit, grain, window, now_ms)
+        elif extra < need:
+            pause = max(self._recover_ms - now_ms, 1)
         if keep + extra > 0:
             counter.add(till, keep + extra)
         if recovering:

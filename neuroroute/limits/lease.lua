@@ -8,7 +8,8 @@
 -- ARGV: holder, the marker it knows (0 = none), ms after which a silent holder is forgotten, ms of recovery after a loss of all data;
 --       then per counter: limit, window ms, lease ms, bucket and units of the lease held, units spent of it, units to keep,
 --       units that callers wait for (0 = none), the least that helps one of them, units wanted.
--- Gives: marker, number of holders; then per counter: bucket of the lease, units granted beyond those kept, units in the window, ms to wait.
+-- Gives: marker, number of holders; then per counter: bucket of the lease, units granted beyond those kept, units in the window,
+-- ms until the least that helps is free (0 = now).
 local PER_COUNTER = 10
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -91,15 +92,16 @@ for k = 3, #KEYS do
   used = used + keep
   local room = limit - used
   if now < recover then room = math.min(room, math.max(math.floor(limit / 4), 1) - risked) end
-  local extra, pause = math.max(math.min(want, math.floor(room / (2 * holders))), 0), 0
-  if need > 0 then
-    if room >= need then
-      extra = math.max(need, extra)
-    else
-      extra = room >= one and room or 0
-      local full = used + extra + one > limit
-      pause = full and wait(key, used + extra, one, limit, grain, window) or math.max(recover - now, 1)
-    end
+  local extra, pause = math.max(math.min(want, math.floor(room / holders)), 0), 0
+  if room >= need then
+    extra = math.max(need, extra)
+  else
+    extra = room >= one and room or 0
+  end
+  if used + extra + one > limit then
+    pause = wait(key, used + extra, one, limit, grain, window)
+  elseif extra < need then
+    pause = math.max(recover - now, 1)
   end
   if keep + extra > 0 then redis.call('HINCRBY', key, till, keep + extra) end
   used = used + extra

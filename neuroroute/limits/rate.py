@@ -126,7 +126,12 @@ class Limiter:
             ("neuroroute_shared_store_away", (), int(self.away)),
         ]
         if self.leases is not None:
-            found.append(("neuroroute_shared_store_failures", (), self.leases.failures))
+            of_calls = self.leases.trips_of_calls
+            found += [
+                ("neuroroute_shared_store_failures", (), self.leases.failures),
+                ("neuroroute_limit_trips", ("call",), of_calls),
+                ("neuroroute_limit_trips", ("beat",), self.leases.trips - of_calls),
+            ]
         return found
 
     def try_admit(self, checks: Sequence[Check], tokens: int = 0) -> Verdict | None:

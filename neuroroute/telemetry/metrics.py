@@ -107,6 +107,7 @@ METRICS: Final = (
     Metric("neuroroute_provider_waiting", "gauge", "Calls that wait for a provider's own limits", ("provider",)),
     Metric("neuroroute_shared_places", "gauge", "Places of capped calls at once that workers hold, running or free"),
     Metric("neuroroute_limit_counters", "gauge", "Rate limit counters in use"),
+    Metric("neuroroute_limit_trips", "counter", "Round trips to the common store of limits; cause: call, beat (once a second)", ("cause",)),
     Metric("neuroroute_shared_store_away", "gauge", "Workers that can not reach Redis at the moment"),
     Metric("neuroroute_shared_store_failures", "counter", "Failed commands to Redis"),
     Metric("neuroroute_db_connections", "gauge", "Database connections; state: busy, idle", ("state",)),

@@ -96,6 +96,36 @@ async def test_a_warm_call_seldom_pays_a_round_trip(relay: Relay) -> None:
     assert waited / calls <= 0.05
 
 
+@pytest.mark.parametrize(
+    ("limit", "number", "times", "bar"), [(10, 1, 1.5, 0.2), (60, 1, 0.9, 0.2), (300, 4, 0.9, 0.2), (300, 4, 1.5, 0.3)]
+)
+async def test_calls_at_any_rate_pay_few_round_trips(redis_url: str, limit: int, number: int, times: float, bar: float) -> None:
+    window_s, rng = 6.0, random.Random(f"{limit} {number} {times}")  # a tenth of a minute, and so are the beats
+    check = Check("key", "k", limit, window_s)
+    async with workers(redis_url, number, holders=number) as limiters:
+        calls = admitted = 0
+        until_s = time.monotonic() + 1.6 * window_s
+        while time.monotonic() < until_s:
+            await asyncio.sleep(rng.expovariate(limit * times / window_s))
+            verdict = await take(rng.choice(limiters), check)
+            calls, admitted = calls + 1, admitted + verdict.admitted
+        trips = sum(limiter.leases.trips_of_calls for limiter in limiters if limiter.leases)
+    assert trips <= bar * calls + number  # the first call of a worker has to ask
+    assert admitted >= 0.9 * min(calls, limit)
+
+
+async def test_callers_that_are_refused_do_not_ask_in_turns(redis_url: str) -> None:
+    check = Check("key", "k", 5, 60.0)
+    async with workers(redis_url, 2, holders=2) as limiters:
+
+        async def ask(n: int) -> bool:
+            await asyncio.sleep(n * 0.0005)
+            return (await take(limiters[n % 2], check)).admitted
+
+        assert sum(await asyncio.gather(*[ask(n) for n in range(400)])) == 5
+        assert sum(limiter.leases.trips_of_calls for limiter in limiters if limiter.leases) < 20
+
+
 async def test_refusals_cost_few_round_trips(relay: Relay) -> None:
     async with workers(relay.url, 1) as (limiter,):
         check = Check("key", "k", 5, 60.0)
