@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from neuroroute.chain.call import Call, Conversation
+from neuroroute.core import jsonbytes
 from neuroroute.core.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, estimate, estimate_again
 from neuroroute.core.types import ClientRequest, Dialect
 
@@ -27,6 +28,7 @@ _EFFORTS: Final = frozenset({"medium", "high", "xhigh", "max"})
 
 _STANDING: Final = ("system", "developer")
 """Roles whose texts many calls share."""
+_CALLS: Final = "calls"
 _OPENING_CHARS: Final = 2000
 _SENTENCE_CHARS: Final = 30
 """Shorter answers may well be the same twice."""
@@ -52,6 +54,8 @@ def read(client: ClientRequest) -> Conversation:
             opening += text[:_OPENING_CHARS]
         if role == "user" and text:
             last_user, turns = text, turns + 1
+        elif role == _CALLS:
+            turns += 1
         elif role == "assistant":
             turns += 1
             repeats, answered = len(text) >= _SENTENCE_CHARS and text == answered, text
@@ -71,33 +75,44 @@ def transcript(client: ClientRequest) -> str:
         text, _ = _content(content, needs)
         parts = [text, *(f"[{need}]" for need in sorted(needs))]
         if joined := "\n".join(part for part in parts if part):
-            said.append(f"{role or 'user'}: {joined}")
+            said.append(f"{'assistant' if role == _CALLS else role or 'user'}: {joined}")
     return "\n\n".join(said)
 
 
 def _messages(dialect: Dialect, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(role, content): tools' results have the role tool in every dialect, and what tools are called with has _CALLS."""
     if dialect in (Dialect.CHAT, Dialect.MESSAGES):
         if "system" in body:
             yield "system", body["system"]
         for message in _objects(body.get("messages")):
-            yield message.get("role", ""), message.get("content")
+            role, content = message.get("role", ""), message.get("content")
+            if role == "user" and isinstance(content, list) and any(part.get("type") == "tool_result" for part in _objects(content)):
+                role = "tool"  # Anthropic's dialect has no such role
+            yield role, content
             if calls := message.get("tool_calls"):
                 for call in _objects(calls):
                     function = call.get("function")
-                    yield "assistant", function.get("arguments") if isinstance(function, dict) else None
+                    yield _CALLS, function.get("arguments") if isinstance(function, dict) else None
     elif dialect is Dialect.RESPONSES:
         yield "system", body.get("instructions")
         given = body.get("input")
         if isinstance(given, str):
             yield "user", given
         for item in _objects(given):
-            yield item.get("role", ""), item.get("content") or item.get("output") or item.get("arguments")
+            yield item.get("role") or _role_of(item.get("type")), item.get("content") or item.get("output") or item.get("arguments")
     elif dialect is Dialect.COMPLETIONS:
         prompt = body.get("prompt")
         yield "user", prompt if isinstance(prompt, str) else [{"type": "text", "text": p} for p in prompt or () if isinstance(p, str)]
     elif dialect is Dialect.EMBEDDINGS:
         given = body.get("input")
         yield "user", given if isinstance(given, str) else "\n".join(t for t in given or () if isinstance(t, str))
+
+
+def _role_of(kind: object) -> str:
+    """Who speaks in an item of the Responses dialect that names no role: function_call, function_call_output and their like."""
+    if not isinstance(kind, str):
+        return ""
+    return "tool" if kind.endswith("_output") else _CALLS if kind.endswith("_call") else ""
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
@@ -119,6 +134,8 @@ def _content(content: Any, needs: set[str]) -> tuple[str, int]:
             needs.add(need)
             images += need == "vision"
         text = part.get("text") or part.get("content")
+        if part.get("type") == "tool_use":
+            text = jsonbytes.dumps(part.get("input")).decode()
         if isinstance(text, str):
             texts.append(text)
         elif isinstance(text, list):  # Anthropic's tool_result holds parts again
@@ -141,6 +158,10 @@ def _needs_of_options(body: Mapping[str, Any], needs: set[str]) -> None:
     text = body.get("text")
     if isinstance(text, dict) and isinstance(text.get("format"), dict) and text["format"].get("type") == "json_schema":
         needs.add("json_schema")
+    config = body.get("output_config")  # Anthropic's, and the name that it had before
+    for wanted in (config.get("format") if isinstance(config, dict) else None, body.get("output_format")):
+        if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
+            needs.add("json_schema")
     heard = body.get("modalities")
     if isinstance(heard, list) and "audio" in heard:
         needs.add("audio")

@@ -57,7 +57,7 @@ def _thread(call: Call, s: Services) -> Thread:
     call.thread = hashlib.blake2b(f"{call.principal.key_id}\0{name}".encode("utf-8", "replace"), digest_size=16).digest()
     if said.turns < 2 and call.steering.session is None:
         return NEW_THREAD
-    stalled = said.repeats or (not said.tool_loop and objects(said.prompt))
+    stalled = not said.tool_loop and (said.repeats or objects(said.prompt))
     return s.threads.find(call.thread, monotonic_s(), tool_loop=said.tool_loop, stalled=stalled)
 
 

@@ -86,3 +86,16 @@ async def test_an_answer_to_be_heard_needs_a_model_that_speaks(database_url: str
             status, answer = await route(gw, modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
             assert status == 400 and "audio closed" in answer["error"]["message"]
             assert (await route(gw, modalities=["text"]))[0] == 200
+
+
+async def test_a_schema_asked_for_in_anthropics_dialect_is_a_gate(database_url: str) -> None:
+    async with Upstream(fakes.openai) as up:
+        config = two_models(up)
+        config["models"]["small"]["abilities"] = ["tools"]
+        async with gateway(database_url, config) as gw:
+            shape = {"type": "json_schema", "schema": {"type": "object", "properties": {}, "additionalProperties": False}}
+            for asked in ({"output_config": {"format": shape}}, {"output_format": shape}):
+                body = {"model": "auto:cheap", "max_tokens": 50, "messages": HELLO, **asked, **EXPLAINED}
+                async with gw.post("/v1/messages", body) as response:
+                    answer = await response.json()
+                    assert answer["neuroroute"]["gates"]["closed"] == {"p/small": ["json_schema"]}, answer

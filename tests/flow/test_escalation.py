@@ -99,3 +99,48 @@ async def test_a_session_is_escalated_without_its_history(database_url: str) -> 
         for text, expected in (("Tell me of rivers", "small"), ("Tell me of lakes", "large")):
             model, _ = await talk(gw, [turn("user", text)], neuroroute={"session": "s"})
             assert model == expected
+
+
+RESULT = {
+    "messages": [
+        {"role": "user", "content": "What is the weather in Rome?"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "No, that's wrong: 21 degrees"}]},
+    ],
+    "responses": [
+        {"role": "user", "content": "What is the weather in Rome?"},
+        {"type": "function_call", "call_id": "t1", "name": "weather", "arguments": '{"city":"Rome"}'},
+        {"type": "function_call_output", "call_id": "t1", "output": "No, that's wrong: 21 degrees"},
+    ],
+    "chat/completions": [
+        {"role": "user", "content": "What is the weather in Rome?"},
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}],
+        },
+        {"role": "tool", "tool_call_id": "t1", "content": "No, that's wrong: 21 degrees"},
+    ],
+}
+
+
+@pytest.mark.parametrize("dialect", RESULT)
+async def test_a_tool_loop_keeps_its_model_in_every_dialect(database_url: str, dialect: str) -> None:
+    """What a tool says is neither the user's word nor an objection; and the loop stays whatever the policy says meanwhile."""
+    async with Upstream(fakes.openai) as up, gateway(database_url, two_models(up)) as gw:
+        turns: Any = RESULT[dialect]
+        heard = []
+        for policy, until in (("cheap", 1), ("best", 3)):
+            body: dict[str, Any] = {
+                "model": f"auto:{policy}",
+                "max_tokens": 99,
+                ("input" if dialect == "responses" else "messages"): turns[:until],
+            }
+            if dialect == "responses":
+                body["max_output_tokens"] = body.pop("max_tokens")
+            async with gw.post(f"/v1/{dialect}", {**body, "neuroroute": {"explain": True}}) as response:
+                answer = await response.json()
+                assert response.status == 200, answer
+                heard.append(
+                    (response.headers["x-neuroroute-model"], answer["neuroroute"]["kept"], answer["neuroroute"]["classification"]["label"])
+                )
+        assert heard == [("small", False, heard[0][2]), ("small", True, heard[0][2])]
