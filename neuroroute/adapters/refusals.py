@@ -162,22 +162,23 @@ def _sorted_out(
     if status in (401, 402) or (status == 403 and code != "model_not_found") or code in _DENIED_CODES or kind in _DENIED_CODES:
         return UpstreamDenied(f"the provider refused the gateway's credentials: {said}"[:MAX_MESSAGE_CHARS])
     if status == 429:
-        limited = UpstreamLimited(said, code=code, retry_after_s=wait_s)
+        limited = UpstreamLimited(said, param=param, code=code, retry_after_s=wait_s)
+        limited.type = kind or limited.type
         if "insufficient_quota" in (code, kind):
             limited.type, limited.code, limited.should_retry = "insufficient_quota", "insufficient_quota", False
         return limited
     if status in (503, 529):
-        busy = UpstreamBusy(said, code="overloaded" if status == 529 else code, retry_after_s=wait_s)
-        busy.status = status
+        busy = UpstreamBusy(said, param=param, code=code or ("overloaded" if status == 529 else None), retry_after_s=wait_s)
+        busy.status, busy.type = status, kind or busy.type
         return busy
-    if status in (408, 504):
-        return UpstreamTimeout(said, retry_after_s=wait_s)
-    if status >= 500 or status < 400:  # redirects are not followed: they would carry the key elsewhere
-        broken = UpstreamBroken(said, code=code, retry_after_s=wait_s)
+    if status in (408, 504) or status >= 500 or status < 400:  # redirects are not followed: they would carry the key elsewhere
+        broken = (UpstreamTimeout if status in (408, 504) else UpstreamBroken)(said, param=param, code=code, retry_after_s=wait_s)
         broken.type = kind or broken.type
+        if message and 400 <= status < 600:  # it said so itself; what a proxy before it says, in HTML or nothing, is 502 or 504
+            broken.status = status
         return broken
     if code == "model_not_found" or (status == 404 and (model_call or _MODEL_GONE.search(message.lower()))):
-        return UpstreamModelGone(said)
+        return UpstreamModelGone(said, param=param)
     if status == 400 and _OUR_ACCOUNT.search(message.lower()):
         return UpstreamDenied(f"the provider refused the gateway's credentials: {said}"[:MAX_MESSAGE_CHARS])
     said, over = _overflow(said, code)

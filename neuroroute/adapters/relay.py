@@ -25,7 +25,7 @@ from neuroroute.adapters.stops import finish_of_response, finish_of_stop
 from neuroroute.adapters.streams import loads
 from neuroroute.adapters.tokens_used import anthropic_usage, openai_usage
 from neuroroute.adapters.upstream import post, url
-from neuroroute.core import jsonbytes
+from neuroroute.core import clock, ids, jsonbytes
 from neuroroute.core.errors import UpstreamBroken, UpstreamError
 from neuroroute.core.types import ClientRequest, Dialect, Reply, Target, UpstreamRequest, Usage
 
@@ -81,13 +81,17 @@ class Relay:
         if client.path not in ("", _PATHS[self._dialect]) and self._dialect in (Dialect.RESPONSES, Dialect.MESSAGES):
             return _side_path(data, status)
         answer = checked(data)
-        data = Naming(target).in_object(data, answer.get("model"))
+        naming = Naming(target)
+        data = naming.in_object(data, answer.get("model"))
         usage = anthropic_usage(answer.get("usage")) if self._dialect is Dialect.MESSAGES else openai_usage(answer.get("usage"))
         if self._dialect is Dialect.EMBEDDINGS:
             return Reply(_vectors_as_asked(client, answer, data, target), usage, status)
         if self._dialect is Dialect.CHAT:
+            lacking = {} if answer.keys() >= _FRAME else _frame(answer, naming)
             if answer_choices(_choices(answer)):
-                data = jsonbytes.edit(data, {"choices": jsonbytes.dumps(answer["choices"])})
+                lacking["choices"] = jsonbytes.dumps(answer["choices"])
+            if lacking:
+                data = jsonbytes.edit(data, lacking)
             if b'"arguments"' in data:
                 data = _NO_ARGUMENTS.sub(rb'\1"{}"', data)
         return Reply(data, usage, status, finish_reason=_FINISHED[self._dialect](answer))
@@ -101,6 +105,15 @@ class Relay:
 
     def error(self, status: int, headers: Mapping[str, str], data: bytes) -> UpstreamError:
         return refusal(status, headers, data, model_call=self._dialect in _MODEL_PATHS)
+
+
+_FRAME: Final = frozenset({"id", "object", "created", "model"})
+
+
+def _frame(answer: dict[str, Any], naming: Naming) -> dict[str, bytes]:
+    """The members around the choices that an answer lacks."""
+    whole = {"id": ids.new_id("chatcmpl"), "object": "chat.completion", "created": int(clock.unix_s()), "model": naming.of(None)}
+    return {key: jsonbytes.dumps(value) for key, value in whole.items() if key not in answer}
 
 
 def checked(data: bytes) -> dict[str, Any]:

@@ -158,6 +158,8 @@ class ChunkStream(EventStream):
         elif repeated:
             data = _ROLE.sub(b"", data)
         data = self._naming.in_object(self._framed(chunk, data), chunk.get("model"))
+        if "model" not in chunk:
+            data = jsonbytes.edit(data, {"model": jsonbytes.dumps(self._naming.of(None))})
         if chunk.get("usage"):
             data = jsonbytes.edit(data, {"usage": None})
         if chunk.get("object") != _CHUNK and not self._completions:

@@ -19,10 +19,10 @@ Every failure a call can end in.
     - ClientGone             499, in logs and rows only; nothing is written
   x UpstreamError            source=upstream
     - ConnectFailed          502 upstream_error; nothing was sent; next target, or again
-    - UpstreamTimeout        504 upstream_timeout; next target
+    - UpstreamTimeout        504 upstream_timeout (408 where the provider says that itself); next target
     - UpstreamLimited        429 rate_limit_exceeded: the provider's own limit; carries retry_after_s; next target
     - UpstreamBusy           503/529 service_unavailable; carries retry_after_s; next target
-    - UpstreamBroken         502 upstream_error; 5xx, or bytes that make no sense; next target, or again
+    - UpstreamBroken         502 upstream_error: bytes that make no sense; or the 5xx, type and code that the provider reports; next target, or again
     - UpstreamDenied         502 upstream_error: the provider refused *our* credentials; next target
     - UpstreamModelGone      404 model_not_found at the provider; next target
     - UpstreamRefused        4xx that is the request's own fault; status, message, type, code pass; never tried again

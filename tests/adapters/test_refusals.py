@@ -46,7 +46,11 @@ def body(message: str, type: str | None = None, code: Any = None, param: str | N
         (408, b"", UpstreamTimeout, 504),
         (429, body("slow down", "rate_limit_error", "rate_limit_exceeded"), UpstreamLimited, 429),
         (429, body("You exceeded your current quota", "insufficient_quota", "insufficient_quota"), UpstreamLimited, 429),
-        (500, body("The server had an error", "server_error"), UpstreamBroken, 502),
+        (408, body("too slow"), UpstreamTimeout, 408),
+        (500, body("The server had an error", "server_error"), UpstreamBroken, 500),
+        (500, b"<html>Internal Server Error</html>", UpstreamBroken, 502),
+        (507, body("no room"), UpstreamBroken, 507),
+        (999, body("no such status"), UpstreamBroken, 502),
         (502, b"<html><body>Bad Gateway</body></html>", UpstreamBroken, 502),
         (503, b"upstream connect error", UpstreamBusy, 503),
         (504, b"", UpstreamTimeout, 504),
@@ -75,6 +79,13 @@ def test_a_refusal_keeps_all_its_fields() -> None:
     }  # fmt: skip
     assert refusal(422, {}, b'{"detail":"wrong n"}').message == "wrong n"
     assert refusal(400, {}, b'{"message":"vLLM says no","code":400}').message == "vLLM says no"
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 504, 520, 529])
+def test_a_failure_that_is_reported_keeps_status_type_and_code(status: int) -> None:
+    error = refusal(status, {}, body("it failed", "a_type", "a_code", "a_field"))
+    assert error.status == status
+    assert error.openai()["error"] == {"message": "it failed", "type": "a_type", "param": "a_field", "code": "a_code"}
 
 
 def test_a_spent_quota_is_tried_elsewhere_but_not_by_the_client() -> None:

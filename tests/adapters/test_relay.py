@@ -158,7 +158,7 @@ def test_thoughts_that_no_claude_signed_stay_behind() -> None:
     assert [b.get("signature") for b in kept] == ["s", None]
 
 
-CHAT = b'{"id":"c","model":"%s","x":1.0,"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":%s}'
+CHAT = b'{"id":"c","object":"chat.completion","created":1,"model":"%s","x":1.0,"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":%s}'
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_half_a_surrogate_pair_is_no_reason_to_fail() -> None:
     reply = whole(data)
     assert reply.body == data and reply.usage.prompt_tokens == 3
     stream = translator_for(Dialect.CHAT, GPT).stream(client("chat", b"{}", stream=True), GPT)
-    frame = b'"id":"c","object":"chat.completion.chunk","created":1,'
+    frame = b'"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-4o",'
     event = b"data: {" + frame + b'"choices":[{"index":0,"delta":{"role":"assistant","content":"%s"},"finish_reason":null}]}\n\n'
     assert (
         stream.feed(event % b"\\ud83d") + stream.feed(event % b"\\ude00")

@@ -98,7 +98,9 @@ def test_every_chunk_has_one_frame_and_a_whole_choice(each: int) -> None:
     chunks = told(
         bare, {**FRAME, "id": "other", "created": 7, **bare}, {"choices": [{"index": 0, "delta": None}]}, chunk({}, "stop"), each=each
     )
-    assert {(c["id"], c["created"], c["object"]) for c in chunks} == {(chunks[0]["id"], chunks[0]["created"], "chat.completion.chunk")}
+    assert {(c["id"], c["created"], c["object"], c["model"]) for c in chunks} == {
+        (chunks[0]["id"], chunks[0]["created"], "chat.completion.chunk", "gpt-4o")
+    }
     assert chunks[0]["id"].startswith("chatcmpl") and chunks[0]["created"] > 1_700_000_000
     assert [c["choices"][0] for c in chunks] == [
         {"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None},
@@ -153,10 +155,15 @@ def test_a_whole_answer_lacks_nothing() -> None:
     assert made.pop("id").startswith("call_") and made == {"type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
 
 
+def test_a_whole_answer_without_its_frame_gets_one() -> None:
+    data = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}'
+    answer = jsonbytes.loads(translator_for(Dialect.CHAT, GPT).whole(client("chat", b'{"model":"gpt-4o"}'), GPT, 200, {}, data).body)
+    assert (answer["object"], answer["model"]) == ("chat.completion", "gpt-4o")
+    assert answer["id"].startswith("chatcmpl") and answer["created"] > 1_700_000_000
+
+
 def test_what_is_in_order_passes_byte_for_byte() -> None:
-    data = (
-        b'{ "id":"c", "choices":[{"index":0,"message":{"role":"assistant","content":"a","x":1.0e2},"finish_reason":"stop"}],"usage":null}'
-    )
+    data = b'{ "id":"c", "object":"chat.completion","created":1.0e9,"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"a","x":1.0e2},"finish_reason":"stop"}],"usage":null}'
     assert translator_for(Dialect.CHAT, GPT).whole(client("chat", b'{"model":"gpt-4o"}'), GPT, 200, {}, data).body == data
 
 
