@@ -136,10 +136,15 @@ class Journal:
         """For metrics: (name, label values, value)."""
         return [("neuroroute_journal_bytes", (), self.held_bytes), ("neuroroute_journal_full", (), float(self.full))]
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another call may begin. It may for a while after the disk was full."""
+        current = self._current
+        return self._spare is not None or (current is not None and current.at <= self._segment_bytes - self._segment_bytes // _RESERVE)
+
     def append_open(self, payload: bytes) -> Place:
         """Note a call that is about to begin. Raises JournalFull: then it must not."""
-        current = self._current
-        if self._spare is None and (current is None or current.at > self._segment_bytes - self._segment_bytes // _RESERVE):
+        if self._spare is None and not self.has_room:
             self.full = True
             self._wake.set()
             raise JournalFull("no space for the journal")

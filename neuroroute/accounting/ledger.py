@@ -84,6 +84,11 @@ class Ledger(Generic[R]):
         """Records in the table."""
         return self._flusher.written
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another call may begin."""
+        return self._journal is None or self._journal.has_room
+
     def open(self, key: str, begun: bytes) -> None:
         """
         Note a call before its provider is asked. begun: what the codec decodes to a record; fields may be missing.

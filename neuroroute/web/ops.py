@@ -20,11 +20,11 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /health/ready: 200 while new calls are welcome, 503 before the start is done and while it drains."""
-    lifecycle = request.app[LIFECYCLE]
+    """GET /health/ready: 200 while new calls are welcome, 503 before the start is done, while it drains and while the disk has no space for its books."""
+    lifecycle, has_room = request.app[LIFECYCLE], request.app[SERVICES].ledger.has_room
     welcome = lifecycle.ready and not lifecycle.draining
-    status = "ok" if welcome else "draining" if lifecycle.draining else "starting"
-    return _answer(200 if welcome else 503, {"status": status})
+    status = "draining" if lifecycle.draining else "starting" if not lifecycle.ready else "ok" if has_room else "no_space"
+    return _answer(200 if welcome and has_room else 503, {"status": status})
 
 
 async def health(request: web.Request) -> web.Response:
@@ -39,10 +39,11 @@ async def health(request: web.Request) -> web.Response:
     checks = {
         "database": "error" if database.away else "ok",
         "redis": "off" if redis is None else "error" if redis.away else "ok",
+        "journal": "ok" if s.ledger.has_room else "no_space",
         "providers": providers,
     }
     welcome = lifecycle.ready and not lifecycle.draining
-    degraded = database.away or checks["redis"] == "error" or "degraded" in providers.values()
+    degraded = database.away or checks["redis"] == "error" or not s.ledger.has_room or "degraded" in providers.values()
     status = "error" if not welcome else "degraded" if degraded else "ok"
     body = {"status": status, "version": __version__, "uptime_s": round(lifecycle.uptime_s, 3), "checks": checks}
     if bounds := s.throttles.bounds():

@@ -51,6 +51,15 @@ async def test_without_space_for_the_journal_calls_are_refused_and_nobody_is_ask
         async with gw.chat(seed=1) as response:
             assert response.status == 503 and "retry-after" in response.headers, await response.text()
         assert up.seen == []
+        async with gw.get("/health/ready", key="") as response:
+            assert (response.status, await response.json()) == (503, {"status": "no_space"}), "who balances load asks another one"
+        async with gw.get("/health", key="") as response:
+            told = await response.json()
+            assert (response.status, told["status"], told["checks"]["journal"]) == (200, "degraded", "no_space")
+        journal._max_bytes = 1 << 30
+        await journal.tend()
+        async with gw.get("/health/ready", key="") as response:
+            assert response.status == 200
 
 
 async def test_limits_of_the_gateway_as_a_whole_come_from_the_configuration(database_url: str) -> None:
