@@ -66,6 +66,11 @@ DIAL_MAX: Final = 10.0
 _DIAL_END_COST_WEIGHT: Final = 1000.0
 
 
+def is_dial(name: str) -> bool:
+    """Whether the name of a policy is a setting of the dial: a number from 0 to 10."""
+    return len(name) <= 5 and name.isascii() and name.replace(".", "", 1).isdecimal() and float(name) <= DIAL_MAX
+
+
 def aim_of_dial(dial: float) -> Aim:
     """
     The aim of a dial from 0 (the least cost) to 10 (the most quality).

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from neuroroute.core.dataclass import dataclass, field
 from neuroroute.core.errors import UnknownModel
 from neuroroute.core.types import Model, Provider, Target
-from neuroroute.core.value import DIAL_MAX, Aim, aim_of_dial
+from neuroroute.core.value import Aim, aim_of_dial, is_dial
 from neuroroute.routing.rules import Rule
 
 AUTO: Final = "auto"
@@ -152,7 +152,7 @@ class Catalog:
     def policy(self, name: str) -> Policy | None:
         """A policy by its name, or by a number 0..10: the dial from cheap to best."""
         known = self.policies.get(name)
-        if known is None and len(name) <= 5 and name.isascii() and name.replace(".", "", 1).isdecimal() and float(name) <= DIAL_MAX:
+        if known is None and is_dial(name):
             return Policy(name, aim_of_dial(float(name)))
         return known
 

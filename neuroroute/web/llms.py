@@ -27,6 +27,7 @@ Use the official SDKs of OpenAI or Anthropic with this base URL and a key of thi
 
 - `auto`: the router chooses by the default policy; also what a missing `model` means
 - `auto:cheap`, `auto:balanced`, `auto:best`, `auto:fast`, or `auto:` and a policy of the configuration
+- `auto:0` to `auto:10`: a dial from least cost to most quality
 - a model's own name, such as `gpt-4o-mini` or `openai/gpt-4o-mini`: exactly that one
 - an alias: the first healthy model of its chain
 

@@ -16,7 +16,7 @@ from neuroroute.web.state import SERVICES
 
 
 async def route(request: web.Request) -> web.Response:
-    """The stages of a call up to `plan`, and then its explanation."""
+    """POST /v1/route: which model would answer this chat body, and why: the gates, every candidate, what would have to change. Asks no provider."""
     s = request.app[SERVICES]
     call, _ = opened(request, Dialect.CHAT, "/chat/completions")
     await auth(call, s)

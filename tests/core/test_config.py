@@ -174,6 +174,14 @@ routing:
     ]
 
 
+def test_a_policy_of_your_own_can_not_take_the_place_of_the_dial():
+    text = """routing: {policies: {"7": {dial: 0}, "2.5": {dial: 1}, "11": {dial: 1}, seven: {dial: 7}}}"""
+    assert faults_of(text) == [
+        f"gateway.yaml:1:{at}: routing.policies.{name}: a name is expected; numbers from 0 to 10 are the dial"
+        for at, name in ((22, "7"), (38, "2.5"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -30,7 +30,7 @@ async def test_the_guide_needs_no_key_and_says_what_is_true(database_url: str) -
     assert {"policy", "explain", "resumable", "session", "max_cost_usd"} <= fields
     for field in fields:
         steering({}, {"neuroroute": {field: None}})  # refuses what it does not know
-    assert set(re.findall(r"`auto:(\w+)`", text)) == set(BUILT_IN_POLICIES)
+    assert set(re.findall(r"`auto:(\w+)`", text)) == {*BUILT_IN_POLICIES, "0", "10"}
     source = "\n".join(path.read_text() for path in (ROOT / "neuroroute").rglob("*.py") if path.name != "llms.py").lower()
     assert all(header in source or header.removeprefix("x-neuroroute-") in source for header in re.findall(r"x-[a-z-]+[a-z]", text))
 

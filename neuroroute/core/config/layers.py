@@ -13,6 +13,7 @@ from neuroroute.core.config.models import Config
 from neuroroute.core.config.text import ConfigFaulty, Key, Keys, Layer, dotted
 from neuroroute.core.dataclass import dataclass
 from neuroroute.core.settings import MASK, Settings
+from neuroroute.core.value import is_dial
 
 BUILT_IN_POLICIES: Final = ("cheap", "balanced", "best", "fast")
 LOCAL_PROVIDERS: Final = ("lmstudio", "ollama", "demo")
@@ -189,6 +190,9 @@ def _reference_faults(config: Config) -> Iterator[tuple[Keys, str]]:
     policies = [*BUILT_IN_POLICIES, *config.routing.policies]
     if config.routing.policy not in policies:
         yield ("routing", "policy"), _unknown("policy", config.routing.policy, policies)
+    for name in config.routing.policies:
+        if is_dial(name):
+            yield ("routing", "policies", name), "a name is expected; numbers from 0 to 10 are the dial"
     for index, rule in enumerate(config.routing.rules):
         at: tuple[Key, ...] = ("routing", "rules", index)
         if (rule.use is None) == (rule.policy is None):
