@@ -53,7 +53,7 @@ def chat_completion(message: dict[str, Any], naming: Naming) -> tuple[dict[str, 
 class AnthropicChatStream(EventStream):
     """Messages events -> chat chunks."""
 
-    __slots__ = ("_calls", "_empty_call", "_frame", "_naming", "_reported", "_wants_usage")
+    __slots__ = ("_calls", "_empty_call", "_frame", "_naming", "_ours", "_reported", "_wants_usage")
 
     def __init__(self, naming: Naming, *, wants_usage: bool) -> None:
         super().__init__()
@@ -61,6 +61,7 @@ class AnthropicChatStream(EventStream):
         self._frame = b""  # a chunk up to its choices
         self._reported: dict[str, Any] = {}
         self._calls = 0
+        self._ours = False  # the open block is a call for the client, and no tool that Anthropic runs itself
         self._empty_call = False  # a call is open that has no arguments yet
 
     def _event(self, name: bytes, data: bytes) -> bytes:
@@ -111,7 +112,8 @@ class AnthropicChatStream(EventStream):
     def _block(self, block: Any) -> bytes:
         if not isinstance(block, dict):
             return b""
-        if block.get("type") == "tool_use":
+        self._ours = block.get("type") == "tool_use"
+        if self._ours:
             out = self._argue("{}") if self._empty_call else b""
             name = str(block.get("name", ""))
             self._text += inside(name)
@@ -138,7 +140,7 @@ class AnthropicChatStream(EventStream):
             return self._say("content", value)
         if kind == "thinking_delta":
             return self._say("reasoning_content", value)
-        return self._argue(value)
+        return self._argue(value) if self._ours else b""
 
     def _say(self, key: str, value: str) -> bytes:
         self._text += inside(value)

@@ -188,4 +188,6 @@ def _source(link: Any, where: str, what: str) -> Block:
         raise BadRequest(f"{where}: {what} needs an http(s) or data URL", param=where)
     if not head[3]:
         raise BadRequest(f"{where}: {what} in a data URL must be base64", param=where)
-    return {"type": "base64", "media_type": head[1] or "application/octet-stream", "data": link[head.end() :]}
+    kind = head[1] or "application/octet-stream"
+    kind = "image/jpeg" if kind == "image/jpg" else kind  # a name that is no media type, and that many clients use
+    return {"type": "base64", "media_type": kind, "data": link[head.end() :]}

@@ -11,7 +11,7 @@ from neuroroute.adapters.families import claude, openai_reasoning
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import BadRequest
 from neuroroute.core.types import Dialect, Target
-from tests.support.transcripts.reader import client, target
+from tests.support.transcripts.reader import client, play, target
 
 USER = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -223,12 +223,33 @@ def test_files_and_text_files() -> None:
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"}},
         {"type": "file", "file": {"file_data": "data:text/plain;charset=utf-8;base64,aGk="}},
         {"type": "image_url", "image_url": "https://x.test/a.png"},
+        {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}},
     ]
     assert chat(messages=[{"role": "user", "content": parts}])["messages"][0]["content"] == [
         {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}, "title": "a.pdf"},
         {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "hi"}},
         {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}},
     ]
+
+
+def test_tools_that_anthropic_runs_are_no_calls_of_the_client() -> None:
+    """Their arguments would be those of a call without a name, or of the call before."""
+    ours = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+    theirs = {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"id": "msg_1", "model": "claude-sonnet-4-5"}}]
+    for number, block in enumerate((theirs, ours, theirs)):
+        delta = {"type": "input_json_delta", "partial_json": f'{{"of":{number}}}'}
+        events += [
+            {"type": "content_block_start", "index": number, "content_block": block},
+            {"type": "content_block_delta", "index": number, "delta": delta},
+            {"type": "content_block_stop", "index": number},
+        ]
+    events += [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}}, {"type": "message_stop"}]
+    to = target("anthropic", "claude-sonnet-4-5")
+    stream = translator_for(Dialect.CHAT, to).stream(client("chat", b"{}", stream=True), to)
+    got, error = play(stream, [b"event: %b\ndata: %b\n\n" % (e["type"].encode(), jsonbytes.dumps(e)) for e in events])
+    assert error is None and got.count(b'"tool_calls":[') == 2 and got.count(b'{\\"of\\":1}') == 1 and b"of" in got and b":0}" not in got
 
 
 @pytest.mark.parametrize("model", ["o3", "gpt-5-mini", "gpt-6"])
