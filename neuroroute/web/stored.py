@@ -15,7 +15,11 @@ from neuroroute.web.state import SERVICES
 async def get(request: web.Request) -> web.StreamResponse:
     """GET /v1/responses/{id}"""
     stored = await _found(request)
-    return await _pass(request, stored) if stored is None or stored.response is None else answer(stored.response)
+    if stored is None or stored.response is None:
+        return await _pass(request, stored)
+    if request.query.get("stream") == "true":
+        raise BadRequest("Only a background response can be streamed again; this one is complete.", param="stream")
+    return answer(stored.response)
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
@@ -61,11 +65,19 @@ async def _found(request: web.Request, principal: Principal | None = None) -> St
     responses, response_id = request.app[SERVICES].responses, request.match_info["id"]
     stored = await responses.get(principal.user_id, response_id)
     if stored is None and await responses.foreign(principal.user_id, response_id):
-        raise NotFound(f"Response with id '{response_id[:256]}' not found.", param="id")
+        raise _not_found(response_id)
     return stored
 
 
+def _not_found(response_id: str) -> NotFound:
+    return NotFound(f"Response with id '{response_id[:256]}' not found.", param="id")
+
+
 async def _pass(request: web.Request, stored: StoredResponse | None) -> web.StreamResponse:
+    """To the provider that keeps it, or that may keep what we do not know. Raises NotFound where none can."""
+    asked, response_id = request.app[SERVICES].catalog.current.default_provider, request.match_info["id"]
+    if stored is None and response_id.startswith("resp_") and (asked is None or Dialect.RESPONSES not in asked.speaks):
+        raise _not_found(response_id)
     call, sink = opened(request, Dialect.PASS, below_v1(request))
     call.only_provider = stored.provider if stored is not None else None
     return await infer(request, call, sink)

@@ -35,7 +35,14 @@ async def test_a_conversation_goes_on_where_the_provider_remembers_nothing(datab
         assert (await client.responses.retrieve(first.id)).output_text == first.output_text
         items = await client.responses.input_items.list(first.id)
         assert len(items.data) == 1
+        with pytest.raises(openai.BadRequestError, match="background"):
+            await client.responses.retrieve(first.id, stream=True)
         await client.responses.delete(first.id)
+        asked = len(up.seen)
+        for gone in (client.responses.retrieve, client.responses.delete, client.responses.cancel, client.responses.input_items.list):
+            with pytest.raises(openai.NotFoundError):
+                await gone(first.id)
+        assert len(up.seen) == asked, "a provider that keeps none is not asked for one"
         with pytest.raises(openai.APIStatusError) as caught:
             await client.responses.create(model="m", input="again", previous_response_id=first.id)
         assert caught.value.status_code == 400 and caught.value.param == "previous_response_id"  # type: ignore[attr-defined]
