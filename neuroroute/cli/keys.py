@@ -190,6 +190,8 @@ def _budget(usd: float | None, period: str, when_spent: str) -> "Budget | None":
         raise Fault(f"--budget-period is one of {', '.join(PERIODS)}.")
     if when_spent != "refuse" and not re.fullmatch(r"policy:\S+", when_spent):
         raise Fault("--when-spent is refuse or policy:NAME.")
+    if usd is None and when_spent != "refuse":
+        raise Fault("--budget-usd is expected with --when-spent.")
     return None if usd is None else Budget(usd, period, when_spent)
 
 

@@ -63,6 +63,7 @@ def test_a_key_is_made_with_all_that_it_may_have(shell):
     assert made["budget"] == {"usd": 2.5, "period": "day", "when_spent": "policy:cheap"}
     assert made["tags"] == {"team": "search", "env": "a=b"}
     assert "--budget-period is one of" in shell.run("keys", "create", "x", "--budget-period", "year", status=2)
+    assert "--budget-usd is expected with" in shell.run("keys", "create", "x", "--when-spent", "policy:cheap", status=2)
     assert "--when-spent is refuse or" in shell.run("keys", "create", "x", "--when-spent", "cheap", status=2)
     assert "--on-disconnect is one of" in shell.run("keys", "create", "x", "--on-disconnect", "wait", status=2)
     assert "--tag is written name=value" in shell.run("keys", "create", "x", "--tag", "team", status=2)

@@ -182,6 +182,16 @@ def test_a_policy_of_your_own_can_not_take_the_place_of_the_dial():
     ]
 
 
+def test_budgets_are_told_how_to_be_written_and_are_one_of_each():
+    assert faults_of("budgets: [{tag: team, usd: 1, when_spent: cheaper}]") == [
+        "gateway.yaml:1:12: budgets[0].tag: name=value is expected",
+        "gateway.yaml:1:31: budgets[0].when_spent: refuse or policy:<name> is expected",
+    ]
+    assert faults_of("budgets: [{tag: a=b, usd: 1}, {tag: a=b, usd: 1, period: day}, {tag: a=b, usd: 2}]") == [
+        "gateway.yaml:1:65: budgets[2].tag: a=b has a budget by month already; one is expected"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

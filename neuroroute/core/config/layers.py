@@ -127,6 +127,9 @@ def _shape_faults(error: ValidationError, values: Mapping[str, Any]) -> Iterator
             yield keys, "a word, a number, true or false, or a list of them is expected" if union else _words(fault, location)
 
 
+_WRITTEN: Final = {"tag": "name=value", "when_spent": "refuse or policy:<name>"}
+"""How the fields with a pattern are written that are no URLs."""
+
 _NOUNS: Final = {
     "bool": "true or false", "int": "a whole number", "float": "a number", "string": "a text", "dict": "a mapping",
     "model": "a mapping", "tuple": "a list", "list": "a list", "finite": "a finite number",
@@ -150,7 +153,7 @@ def _words(fault: ErrorDetails, keys: Keys) -> str:
             words = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
             return " and ".join(f"{words[name]} {bound:.10g}" for name, bound in limits.items()) + " is expected"
         case "string_pattern_mismatch":
-            return "a URL that begins with http:// or https:// is expected"
+            return f"{_WRITTEN.get(str(keys[-1]), 'a URL that begins with http:// or https://')} is expected"
         case "string_too_short" | "too_short":
             return "must not be empty"
         case _:
@@ -199,7 +202,11 @@ def _reference_faults(config: Config) -> Iterator[tuple[Keys, str]]:
             yield at, "either use (a model or an alias) or policy is expected"
         if rule.policy is not None and rule.policy not in policies:
             yield (*at, "policy"), _unknown("policy", rule.policy, policies)
+    budgets: set[tuple[str, str]] = set()
     for index, budget in enumerate(config.budgets):
+        if (budget.tag, budget.period) in budgets:
+            yield ("budgets", index, "tag"), f"{budget.tag} has a budget by {budget.period} already; one is expected"
+        budgets.add((budget.tag, budget.period))
         policy = budget.when_spent.removeprefix("policy:")
         if policy != "refuse" and policy not in policies:
             yield ("budgets", index, "when_spent"), _unknown("policy", policy, policies)
