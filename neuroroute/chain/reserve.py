@@ -46,11 +46,7 @@ async def _set_aside(call: Call, s: Services, budgets: tuple[Budget, ...]) -> Re
         if isinstance(found, Reservation):
             return found
         if not s.budgets.is_spent(found):
-            raise RateLimited(
-                f"What is left of the budget of this {found.scope} is reserved by calls that are running. Try again when they are done.",
-                code="budget_reserved",
-                retry_after_s=1.0,
-            )
+            raise RateLimited(_held(found, away=s.budgets.away), code="budget_reserved", retry_after_s=1.0)
         if not found.spent_policy or not is_auto(call.requested_model):
             raise BudgetSpent(_told(found))
         beyond.append(found)
@@ -62,6 +58,12 @@ async def _set_aside(call: Call, s: Services, budgets: tuple[Budget, ...]) -> Re
 
 
 _ANY_BYTES: Final = 25 << 20  # of a recording whose length nobody says; OpenAI takes no more. Source: its API reference, 2026-11
+
+
+def _held(budget: Budget, *, away: bool) -> str:
+    if away:
+        return f"What is left of the budget of this {budget.scope} can not be asked for at the moment, as the database is away. Try again later."
+    return f"What is left of the budget of this {budget.scope} is reserved by calls that are running. Try again when they are done."
 
 
 def _told(budget: Budget) -> str:

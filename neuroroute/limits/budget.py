@@ -125,7 +125,7 @@ class Budgets:
         """
         The same with the right to ask the books, and to wait until running calls gave back what they do not need, for at most SETTLE_WAIT_S.
 
-        A budget that comes back and is not spent (`is_spent`) is reserved by calls that run.
+        A budget that comes back and is not spent (`is_spent`) is reserved by calls that run; or the books are `away`, and this process holds no more of it.
         """
         until_s, calls_in = monotonic_s() + SETTLE_WAIT_S, CALLS_IN
         self._waiting += 1
@@ -146,6 +146,8 @@ class Budgets:
                 account = self._account(found)
                 left_s = until_s - monotonic_s()
                 if account.is_spent or left_s <= 0 or self._waiting > WAITING_MAX:
+                    return found
+                if self.away and not account.running:  # nobody here gives anything back, and nobody else is heard
                     return found
                 if calls_in and account.others_free > 0 and not self.away:
                     calls_in -= 1

@@ -244,8 +244,12 @@ async def test_budgets_hold_over_a_restart_and_through_an_outage(database_url: s
             found = [await ask(gw, key["key"], n) for n in range(20, 45)]
             served = 6 + sum(status == 200 for status, _ in found)
             assert 12 <= served <= 21, "known keys go on, and the budget holds"
+            began_s = asyncio.get_running_loop().time()
+            status, body = await ask(gw, key["key"], 50)
+            assert (status, body["error"]["code"]) == (429, "budget_reserved") and "database is away" in body["error"]["message"]
+            assert asyncio.get_running_loop().time() - began_s < 2.0, "no call runs whose end could be waited for"
             await relay.restore()
-            await gw.rows(31, within_s=15)
+            await gw.rows(32, within_s=15)
 
 
 async def test_no_request_leaves_without_a_reservation(database_url: str) -> None:
