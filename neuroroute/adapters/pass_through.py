@@ -5,8 +5,9 @@ Only a JSON body is looked into: for `model` (set where the provider calls it ot
 and `neuroroute`. Usage is read where a JSON answer or a server-sent event reports it.
 """
 
+import re
 from collections.abc import AsyncIterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from neuroroute.adapters.base import StreamTranslator
 from neuroroute.adapters.refusals import embedded, refusal
@@ -16,7 +17,9 @@ from neuroroute.core import jsonbytes, sse
 from neuroroute.core.errors import NeuroRouteError, UpstreamError
 from neuroroute.core.types import ClientRequest, Protocol, Reply, Target, UpstreamRequest, Usage
 
-_MOST_LOOKED_INTO_BYTES = 32 << 20
+_MOST_LOOKED_INTO_BYTES: Final = 32 << 20
+_ERROR: Final = re.compile(rb'\s*\{\s*"(?:error|type)"')
+_ERROR_KEYS: Final = frozenset({"error", "type", "request_id"})
 
 
 class PassThrough:
@@ -38,6 +41,7 @@ class PassThrough:
         shown = shown_headers(headers)
         usage = Usage()
         if "json" in shown.get("content-type", "") and len(data) <= _MOST_LOOKED_INTO_BYTES:
+            _refuse_error(data)
             usage = _usage_in(data, target)
         return Reply(data, usage, status, shown)
 
@@ -46,6 +50,18 @@ class PassThrough:
 
     def error(self, status: int, headers: Mapping[str, str], data: bytes) -> UpstreamError:
         return refusal(status, headers, data, model_call=False)
+
+
+def _refuse_error(data: bytes) -> None:
+    """Raises the error that came with status 200, as LM Studio answers for paths that it does not have. Objects may have an `error` of their own."""
+    if not _ERROR.match(data):
+        return
+    try:
+        answer = jsonbytes.loads(data)
+    except ValueError:
+        return
+    if isinstance(answer, dict) and answer.keys() <= _ERROR_KEYS and answer.get("error"):
+        raise embedded(answer["error"])
 
 
 def _usage_in(data: bytes, target: Target) -> Usage:

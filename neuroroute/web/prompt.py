@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from neuroroute.adapters.over_chat import spoken
 from neuroroute.chain.call import Call, Source
 from neuroroute.chain.classify import read
 from neuroroute.chain.life import live
@@ -125,7 +126,7 @@ def _answer(call: Call, body: bytes) -> dict[str, Any]:
     assert target is not None
     total_s = monotonic_s() - call.started_s
     return {
-        "response": message.get("content") or "",
+        "response": spoken(message)[1],
         "tool_calls": message.get("tool_calls"),
         "model_used": target.model.name,
         "provider": target.provider.name,

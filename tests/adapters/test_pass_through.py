@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from neuroroute.adapters import translator_for
-from neuroroute.core.errors import StreamCut, UpstreamBusy, UpstreamRefused
+from neuroroute.core.errors import StreamCut, UpstreamBroken, UpstreamBusy, UpstreamRefused
 from neuroroute.core.types import Dialect, Usage
 from tests.support.transcripts.reader import client, target
 
@@ -108,3 +108,27 @@ def test_a_missing_file_is_no_missing_model() -> None:
         404, {}, b'{"error":{"message":"No such File object: file-1","type":"invalid_request_error"}}'
     )
     assert type(error) is UpstreamRefused and error.status == 404
+
+
+def whole(data: bytes) -> bytes:
+    return translator_for(Dialect.PASS, TO).whole(client("pass", b"", path="/x"), TO, 200, {"content-type": "application/json"}, data).body
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'{"error":"Unexpected endpoint or method. (POST /v1/x)"}', "Unexpected endpoint"),
+        (b' {"type":"error", "error":{"type":"x","message":"it failed"}}', "it failed"),
+    ],
+)
+def test_an_error_that_came_as_an_answer_is_an_error(data: bytes, words: str) -> None:
+    with pytest.raises(UpstreamBroken, match=words):
+        whole(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"error":{"message":"it failed"},"id":"ftjob-1","object":"fine_tuning.job"}', b'{"error":null}', b'{"type":"error"}', b'{"error'],
+)
+def test_an_object_with_an_error_of_its_own_passes(data: bytes) -> None:
+    assert whole(data) == data

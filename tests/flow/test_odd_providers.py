@@ -66,3 +66,15 @@ async def test_a_tool_that_was_forced_is_run_by_clients_of_messages(database_url
         async with gw.post("/v1/messages", body) as response:
             said = await response.text()
     assert '"stop_reason":"tool_use"' in said and "end_turn" not in said
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"content": [{"type": "text", "text": "hi"}, {"type": "thinking"}]}, {"content": None, "refusal": "hi"}, {"content": "hi"}],
+    ids=["parts", "refusal", "text"],
+)
+async def test_the_response_to_a_prompt_is_always_text(database_url: str, message: dict[str, Any]) -> None:
+    async with Upstream() as up, gateway(database_url, one(up)) as gw:
+        up.will(whole({"id": "c", "choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}]}))
+        async with gw.post("/prompt", {"prompt": "x", "model_id": "m"}) as response:
+            assert (await response.json())["response"] == "hi"
