@@ -63,6 +63,8 @@ class Router:
             if policy is None:
                 catalog.find(name, allowed)  # a name that does not exist is unknown, not forbidden
             raise Forbidden(f"This key may not use the model {name or 'auto'!r}.", param="model")
+        if (asked := question.bounds.policy) is not None and catalog.policy(asked) is None:
+            raise _unknown_policy(asked, catalog)  # also where a model is named: whoever sends it means something
         seen_or = seen or UNREAD
         if question.instead:
             if (chosen := catalog.policy(question.instead)) is None:
@@ -80,15 +82,14 @@ class Router:
             )
         if rule is not None:
             policy = rule.policy or catalog.auto_policy(rule.use)
-        elif question.bounds.policy is not None:
-            policy = question.bounds.policy
+        elif asked is not None:
+            policy = asked
             if not catalog.may_name(f"{AUTO}:{policy}", allowed):
                 raise Forbidden(f"This key may not use the policy {policy[:64]!r}.", param="neuroroute.policy")
         assert policy is not None
         chosen = catalog.policy(policy)
         if chosen is None:
-            known = ", ".join(catalog.policies)
-            raise BadRequest(f"The policy {policy[:64]!r} is not known; known are {known}, or a number 0..10.", param="neuroroute.policy")
+            raise _unknown_policy(policy, catalog)
         return self._auto(question, seen_or, catalog, chosen, rule)
 
     def named(self, name: str, catalog: Catalog) -> Decision | None:
@@ -275,6 +276,11 @@ def _why(policy: Policy, chosen: Candidate) -> str:
     if chosen.quality < floor:
         return f"best there is, none reaches {floor:.2f}"
     return STRATEGIES[policy.name][1] if policy.name in STRATEGIES else "most value"
+
+
+def _unknown_policy(name: str, catalog: Catalog) -> BadRequest:
+    known = ", ".join(catalog.policies)
+    return BadRequest(f"The policy {name[:64]!r} is not known; known are {known}, or a number 0..10.", param="neuroroute.policy")
 
 
 def _closed(candidates: Sequence[Candidate], question: Question, wait_s: float | None = None) -> BadRequest | Forbidden | Unavailable:

@@ -89,6 +89,9 @@ def test_the_callers_policy_counts_for_auto_and_must_exist() -> None:
     with pytest.raises(BadRequest, match="nope") as fault:
         ask("auto", bounds=Bounds(policy="nope"))
     assert fault.value.param == "neuroroute.policy"
+    with pytest.raises(BadRequest, match="The policy '11' is not known"):
+        ask("large", bounds=Bounds(policy="11"))
+    assert ask("large", bounds=Bounds(policy="cheap")).chosen.model.name == "large"
     with pytest.raises(UnknownModel):
         ask("auto:nope")
 
