@@ -17,9 +17,9 @@ _MAX_CHARS: Final = 512
 
 async def drop(request: web.Request) -> web.Response:
     """
-    DELETE /admin/cache?model=&key_id=&user_id=&tag=&prefix=: forget the kept answers of a model, a key, a user, a tag (name=value) or the models
-    whose names begin so (`gpt-`, `openai/`); without any, all.
+    DELETE /admin/cache?model=&key_id=&user_id=&tag=&prefix=: forget kept answers; without a filter, all.
 
+    One filter at a time: a model, a key, a user, a tag (name=value, of the call or its key), or the models whose names begin so (`gpt-`, `openai/`).
     Every worker forgets them within two seconds. `dropped` counts those that the worker held which answers.
     """
     principal = await operator(request)

@@ -22,7 +22,7 @@ async def list_providers(request: web.Request) -> web.Response:
 
 
 async def get_provider(request: web.Request) -> web.Response:
-    """GET /admin/providers/{name}"""
+    """GET /admin/providers/{name}: a configured provider with its source."""
     await operator(request)
     return answer(request.app[VERSIONS].entry("providers", _name(request, "providers")))
 
@@ -61,7 +61,7 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def get_model(request: web.Request) -> web.Response:
-    """GET /admin/models/{name}"""
+    """GET /admin/models/{name}: a configured model with its source."""
     await operator(request)
     return answer(request.app[VERSIONS].entry("models", _name(request, "models")))
 

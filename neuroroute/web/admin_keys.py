@@ -38,7 +38,7 @@ def shown(key: ApiKey) -> dict[str, Any]:
 
 
 async def list_keys(request: web.Request) -> web.Response:
-    """GET /admin/api-keys?user_id=&status=&search=&page=&limit="""
+    """GET /admin/api-keys?user_id=&status=&search=&page=&limit=: the keys, newest first; to a user their own."""
     principal = await caller(request, "admin")
     page, limit = paging(request)
     rows, total = await ApiKeys(request.app[DATABASE]).page(
@@ -52,7 +52,7 @@ async def list_keys(request: web.Request) -> web.Response:
 
 
 async def get_key(request: web.Request) -> web.Response:
-    """GET /admin/api-keys/{id}"""
+    """GET /admin/api-keys/{id}: a key, with what it spent of its budget and what is left."""
     principal = await caller(request, "admin")
     key = await found(request, principal)
     return answer({**shown(key), **await money(request, key)})

@@ -22,7 +22,7 @@ def shown(user: User) -> dict[str, Any]:
 
 
 async def list_users(request: web.Request) -> web.Response:
-    """GET /admin/users?role=&status=&search=&page=&limit="""
+    """GET /admin/users?role=&status=&search=&page=&limit=: the users, newest first."""
     await operator(request)
     page, limit = paging(request)
     rows, total = await Users(request.app[DATABASE]).page(
@@ -36,13 +36,13 @@ async def list_users(request: web.Request) -> web.Response:
 
 
 async def get_user(request: web.Request) -> web.Response:
-    """GET /admin/users/{id}"""
+    """GET /admin/users/{id}: a user with limits and budget."""
     await operator(request)
     return answer(shown(await found(request)))
 
 
 async def create_user(request: web.Request) -> web.Response:
-    """POST /admin/users"""
+    """POST /admin/users: a new user, who needs a key to call."""
     principal = await operator(request)
     return answer(shown(await created(request, principal, await read_body(request, UserCreate))), 201)
 

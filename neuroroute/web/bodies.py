@@ -87,7 +87,7 @@ def one_of(request: web.Request, name: str, allowed: Sequence[str]) -> str | Non
     """A query parameter that may have a few values; None if it is not given."""
     text = request.query.get(name)
     if text is not None and text not in allowed:
-        raise BadRequest(f"Invalid '{name}': expected one of {', '.join(allowed)}.", param=name)
+        raise BadRequest(f"Invalid '{name}': expected one of {', '.join(filter(None, allowed))}.", param=name)
     return text
 
 

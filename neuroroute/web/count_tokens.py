@@ -17,7 +17,7 @@ from neuroroute.web.state import SERVICES
 
 
 async def count_tokens(request: web.Request) -> web.StreamResponse:
-    """POST /v1/messages/count_tokens"""
+    """POST /v1/messages/count_tokens: how many tokens a body of /v1/messages has; counted by Anthropic for its models, estimated for all others."""
     s = request.app[SERVICES]
     call, sink = opened(request, Dialect.PASS, "/messages/count_tokens")
     await auth(call, s)

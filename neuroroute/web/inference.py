@@ -26,7 +26,7 @@ DIALECTS: Final = {
 
 
 async def model_call(request: web.Request) -> web.StreamResponse:
-    """POST to a path of DIALECTS"""
+    """POST below /v1: a call of a model in the dialect of its path, answered whole or as a stream of events."""
     return await infer(request, *opened(request, DIALECTS[request.path], request.path[3:]))
 
 

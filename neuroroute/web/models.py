@@ -29,7 +29,7 @@ async def list_v1(request: web.Request) -> web.Response:
 
 
 async def get_v1(request: web.Request) -> web.Response:
-    """GET /v1/models/{id}; ids may contain slashes."""
+    """GET /v1/models/{id}: a model or an `auto` name. Ids may contain slashes."""
     principal = await caller(request)
     catalog = request.app[SERVICES].catalog.current
     name = _known(request.match_info["id"], catalog, principal)
@@ -47,7 +47,7 @@ async def list_all(request: web.Request) -> web.Response:
 
 
 async def get_one(request: web.Request) -> web.Response:
-    """GET /models/{id}"""
+    """GET /models/{id}: one model of the catalogue."""
     principal = await caller(request)
     catalog = request.app[SERVICES].catalog.current
     entry = catalog.entry(_known(request.match_info["id"], catalog, principal))

@@ -20,7 +20,7 @@ from neuroroute import __version__
 from neuroroute.core import jsonbytes
 from neuroroute.core.errors import NotFound
 from neuroroute.core.settings import Settings
-from neuroroute.core.types import LABELS
+from neuroroute.core.types import LABELS, Role
 from neuroroute.telemetry.alert_rules import KINDS
 from neuroroute.web import schemas
 from neuroroute.web.feedback import FeedbackBody
@@ -63,7 +63,28 @@ _WHICH: Final[Mapping[str, Any]] = {
     "status": {"enum": ["ok", "error", "client_gone", "cut", "interrupted"]},
     "tag": {"type": "string", "maxLength": 400, "examples": ["team=search"]},
 }
+_SEARCH: Final = {"type": "string", "maxLength": 256}
 _QUERIES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "DELETE /admin/cache": {
+        "model": {"type": "string", "minLength": 1, "maxLength": 512},
+        "key_id": {"type": "string", "minLength": 1, "maxLength": 512},
+        "user_id": {"type": "string", "minLength": 1, "maxLength": 512},
+        "tag": {"type": "string", "pattern": "=", "maxLength": 512, "examples": ["team=search"]},
+        "prefix": {"type": "string", "minLength": 1, "maxLength": 512, "examples": ["gpt-", "openai/"]},
+    },
+    "PUT /admin/config": {"dry_run": {"type": "boolean", "default": False}},
+    "/admin/users": {"role": {"enum": [role.value for role in Role]}, "status": {"enum": ["active", "disabled"]}, "search": _SEARCH},
+    "/admin/api-keys": {
+        "user_id": {"type": "string", "maxLength": 64},
+        "status": {"enum": ["active", "revoked"]},
+        "search": _SEARCH,
+    },
+    "/v1/responses/{id}/input_items": {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        "order": {"enum": ["asc", "desc"], "default": "desc"},
+        "after": {"type": "string"},
+    },
+    "/v1/streams/{id}": {"after": {"type": "integer", "minimum": 0, "maximum": 100_000_000, "default": 0}},
     "/admin/audit-log": {
         **_SPAN,
         "user_id": {"type": "string", "maxLength": 64},
@@ -289,7 +310,7 @@ def _parameters(method: str, path: str) -> list[dict[str, Any]]:
         for name, default, most in (("page", 1, 1_000_000), ("limit", 50, 200)):
             schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
             found.append({"name": name, "in": "query", "required": False, "schema": schema})
-    for name, schema in _QUERIES.get(path, {}).items() if method == "GET" else ():
+    for name, schema in _QUERIES.get(path if method == "GET" else f"{method} {path}", {}).items():
         found.append({"name": name, "in": "query", "required": False, "schema": schema})
     return found
 

@@ -13,7 +13,7 @@ from neuroroute.web.state import SERVICES
 
 
 async def get(request: web.Request) -> web.StreamResponse:
-    """GET /v1/responses/{id}"""
+    """GET /v1/responses/{id}: a stored response."""
     stored = await _found(request)
     if stored is None or stored.response is None:
         return await _pass(request, stored)
@@ -23,7 +23,7 @@ async def get(request: web.Request) -> web.StreamResponse:
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
-    """DELETE /v1/responses/{id}"""
+    """DELETE /v1/responses/{id}: forget a stored response."""
     principal = await caller(request)
     stored = await _found(request, principal)
     if stored is None or stored.response is None:
@@ -41,7 +41,7 @@ async def cancel(request: web.Request) -> web.StreamResponse:
 
 
 async def input_items(request: web.Request) -> web.StreamResponse:
-    """GET /v1/responses/{id}/input_items?limit=&order="""
+    """GET /v1/responses/{id}/input_items?limit=&order=&after=: what a stored response was asked with."""
     stored = await _found(request)
     if stored is None or stored.input is None:
         return await _pass(request, stored)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import inspect
 import json
 import re
 import sys
@@ -54,6 +55,18 @@ def test_operations_have_names_of_their_own_and_say_what_they_are_for(described:
         assert declared == set(
             re.findall(r"\{(\w+)\}", next(path for path, item in described["paths"].items() if operation in item.values()))
         )
+
+
+def test_what_the_docstrings_name_in_the_query_is_described_and_no_summary_is_a_path(described: dict[str, Any]) -> None:
+    for route in table(settings.read({})):
+        path = re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
+        if "{tail" in path or path in NOT_DESCRIBED:
+            continue
+        operation = described["paths"][path][route.method.lower()]
+        assert not re.match(r"(GET|POST|PUT|DELETE) ", operation["summary"]), operation["summary"]
+        said = re.search(r"\?(\S+=\S*?):? ", (inspect.getdoc(route.handler) or "").split("\n")[0] + " ")  # type: ignore[attr-defined]
+        named = set(re.findall(r"(\w+)=", said[1])) if said else set()
+        assert named <= {parameter["name"] for parameter in operation["parameters"]}, (route.method, path)
 
 
 def test_what_is_open_needs_no_key_and_all_else_does(described: dict[str, Any]) -> None:
