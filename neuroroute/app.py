@@ -157,7 +157,7 @@ def create(settings: Settings, *, config_path: Path | None = None, data_dir: Pat
     app[JOURNAL], app[NEIGHBOURS], app[COUNTERS] = journal, neighbours, counters
     app[WATCH] = _watch(settings, offer, database, services.metrics, home)
     app[JOBS] = _jobs(app, file)
-    for source in sources(services, database, journal):
+    for source in sources(services, database, journal, redis):
         services.metrics.source(source)
     cors.allow(app, settings.cors_origins)
 

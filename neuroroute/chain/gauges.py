@@ -17,10 +17,21 @@ class Part(Protocol):
         ...
 
 
-def sources(s: Services, database: Database, journal: Journal) -> list[Callable[[], Reading]]:
-    """Cache, books, limits, breakers and the database pool; each is asked in another thread than the loop's."""
+class Store(Part, Protocol):
+    """Where cached answers are shared."""
+
+    @property
+    def away(self) -> bool: ...
+
+
+def sources(s: Services, database: Database, journal: Journal, redis: Store | None) -> list[Callable[[], Reading]]:
+    """Cache, books, limits, breakers and the stores; each is asked in another thread than the loop's."""
     parts: tuple[Part, ...] = (s.cache, s.semantic, s.ledger, journal, s.limiter, s.queues, s.throttles, s.load, s.concurrency, s.budgets)
-    return [*[part.readings for part in parts], lambda: list(_pool(database)), lambda: list(_breakers(s))]
+    found: list[Callable[[], Reading]] = [part.readings for part in parts]
+    found += [lambda: list(_pool(database)), lambda: list(_breakers(s))]
+    if redis is not None:
+        found += [redis.readings, lambda: [("neuroroute_shared_store_away", (), float(redis.away and not s.limiter.away))]]
+    return found
 
 
 def _pool(database: Database) -> Reading:

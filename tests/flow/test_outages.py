@@ -86,6 +86,24 @@ async def test_without_redis_limits_hold_and_calls_flow(database_url: str, redis
         await relay.restore()
 
 
+async def test_the_metrics_know_that_the_store_of_the_cache_is_away(database_url: str, redis_url: str) -> None:
+    """Without any limit nobody but the cache asks it."""
+    async with Upstream(fakes.openai) as up, Relay.to(redis_url) as relay, gateway(database_url, one(up), redis_url=relay.url) as gw:
+
+        async def shown() -> dict[str, float]:
+            async with gw.get("/metrics") as response:
+                lines = [line.split(" ") for line in (await response.text()).splitlines() if line.startswith("neuroroute_shared_store_")]
+            return {name: float(value) for name, value in lines}
+
+        assert (await timed(gw, seed=1))[0] == 200
+        assert await shown() == {"neuroroute_shared_store_away": 0.0, "neuroroute_shared_store_failures_total": 0.0}
+        await relay.refuse()
+        for n in range(2, 6):
+            assert (await timed(gw, seed=n))[0] == 200
+        found = await shown()
+        assert found["neuroroute_shared_store_away"] == 1.0 and found["neuroroute_shared_store_failures_total"] >= 1.0
+
+
 async def test_a_revoked_key_is_refused_by_every_replica_within_a_second(database_url: str) -> None:
     async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as first, gateway(database_url, one(up)) as second:
         key = await first.new_key()
