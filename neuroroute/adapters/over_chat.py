@@ -73,10 +73,6 @@ class OverChatStream:
     def text(self) -> str:
         return self._chat.text()
 
-    @property
-    def complete(self) -> bool:
-        return getattr(self._chat, "complete", False)
-
     def failure(self, error: NeuroRouteError) -> bytes:
         raise NotImplementedError
 

@@ -67,11 +67,6 @@ class ChunkStream(EventStream):
         """The provider's usage chunk, whether the client asked for it or not."""
         return self._usage_event
 
-    @property
-    def complete(self) -> bool:
-        """Whether every choice has ended, and nothing but usage and [DONE] can be due."""
-        return bool(self._finished) and self._finished >= self._seen
-
     def _event(self, name: bytes, data: bytes) -> bytes:
         if data.strip() == b"[DONE]":
             if not self._begun:
@@ -250,7 +245,7 @@ class ChunkStream(EventStream):
         return sse.data(jsonbytes.dumps(frame | members))
 
     def _close(self) -> bytes:
-        if self.complete:
+        if self._finished and self._finished >= self._seen:
             return self._done()
         raise StreamCut("the provider's stream ended before the answer did")
 

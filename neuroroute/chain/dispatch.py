@@ -77,12 +77,7 @@ class Streaming:
         """The client's next bytes; empty only when the end of the answer brings none. Raises UpstreamError."""
         translator = self._translator
         while True:
-            try:
-                chunk = await self._response.readany()
-            except UpstreamError:
-                if not getattr(translator, "complete", False):
-                    raise
-                chunk = b""  # the answer was told to its end; what is missing is the word that says so
+            chunk = await self._response.readany()
             out = translator.feed(chunk) if chunk else translator.end()
             if translator.done or not chunk:
                 self.done = True

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import fakes
 from tests.support.gateway import gateway, model, provider
-from tests.support.upstream import CUT, RESET, STALL, Step, Upstream, dumps, sse, stream, whole
+from tests.support.upstream import CUT, RESET, STALL, End, Step, Upstream, dumps, sse, stream, whole
 
 
 def one(up: Upstream) -> dict[str, Any]:
@@ -27,9 +27,7 @@ ODD: dict[str, Step] = {
     "a stream called JSON": stream(EVENTS, content_type="application/json"),
     "a stream called bytes": stream(EVENTS, content_type="application/octet-stream"),
     "empty events": stream(EVENTS.replace(b"}\n\n", b"}\n\ndata:\n\ndata: \n\n")),
-    "torn after the end": sse(BEGIN, TEXT, END, 0.05, RESET),
-    "closed after the end": sse(BEGIN, TEXT, END, 0.05, CUT),
-    "silent after the end": sse(BEGIN, TEXT, END, STALL),
+    "no end marker": sse(BEGIN, TEXT, END, done=False),
 }
 
 
@@ -43,6 +41,16 @@ async def test_a_stream_comes_whole(database_url: str, step: Step) -> None:
         assert [json.loads(e) for e in events[:-1]] == [{**c, "model": "m"} for c in (BEGIN, TEXT, END)] and events[-1] == b"[DONE]"
         (row,) = await gw.rows(1)
         assert row.status == "ok"
+
+
+@pytest.mark.parametrize("end", [CUT, RESET, STALL])
+async def test_a_line_that_breaks_before_the_end_marker_is_told(database_url: str, end: End) -> None:
+    """Every choice has ended, but a cut is a cut: nobody knows what was to follow."""
+    async with Upstream() as up, gateway(database_url, one(up)) as gw:
+        up.will(sse(BEGIN, TEXT, END, 0.05, end))
+        async with gw.chat(stream=True) as response:
+            said = await response.read()
+        assert b'data: {"error":' in said and b"[DONE]" not in said
 
 
 @pytest.mark.parametrize("body", [fakes.openai, {"error": "no such method"}, "<html>", ""], ids=["whole", "error", "page", "nothing"])
