@@ -17,12 +17,12 @@ _KEPT_KEYS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one key is held to in one endpoint group."""
+    """What one key is held to in one endpoint group. fewest_tokens: the smallest of the limits on tokens; 0 = there is none."""
 
     principal: Principal
     checks: tuple[Check, ...]
     caps: tuple[Cap, ...]
-    counts_tokens: bool
+    fewest_tokens: int
 
 
 class LimitRules:
@@ -66,4 +66,4 @@ class LimitRules:
         most, window_s = self._defaults[group]
         if most and not (group == "v1" and overridden):
             checks.append(Check(f"group:{group}", p.key_id, most, window_s))
-        return Rules(p, tuple(checks), tuple(caps), any(check.is_tokens for check in checks))
+        return Rules(p, tuple(checks), tuple(caps), min([check.limit for check in checks if check.is_tokens], default=0))

@@ -21,7 +21,7 @@ async def rate_limit(call: Call, s: Services) -> None:
     """Sets `verdict` and `slot`. Raises RateLimited with a true Retry-After."""
     assert call.principal is not None
     rules = s.limit_rules.of(call.principal, call.group)
-    tokens = tokens_asked(call) if rules.counts_tokens else 0
+    tokens = tokens_asked(call, rules.fewest_tokens) if rules.fewest_tokens else 0
     call.verdict = verdict = s.limiter.try_admit(rules.checks, tokens) or await s.limiter.admit(rules.checks, tokens)
     if not verdict.admitted:
         raise refusal(verdict)
@@ -29,7 +29,7 @@ async def rate_limit(call: Call, s: Services) -> None:
         taken = s.concurrency.take(rules.caps) or await s.concurrency.ask(rules.caps)
         if isinstance(taken, Cap):
             verdict.correct(0)
-            text = f"Rate limit reached: {taken.limit} calls at once for this {taken.scope}. Wait until one of them is done."
+            text = f"Rate limit reached: {taken.limit} calls at once for {_whose(taken.scope)}. Wait until one of them is done."
             raise RateLimited(text, retry_after_s=1.0)
         call.slot = taken
 
@@ -42,11 +42,15 @@ def release(call: Call) -> None:
         call.verdict.correct(0)
 
 
+def _whose(scope: str) -> str:
+    return "the whole gateway" if scope == "global" else f"this {scope.replace('group:', 'key on ')}"
+
+
 def refusal(verdict: Verdict) -> RateLimited:
     """The error that a verdict of no becomes."""
     check = verdict.refused_by
     assert check is not None
-    what = f"{check.limit} {check.unit} per {check.window_s:g} s for this {check.scope.replace('group:', 'key on ')}"
+    what = f"{check.limit} {check.unit} per {check.window_s:g} s for {_whose(check.scope)}"
     if verdict.retry_after_s is None:
         return RateLimited(f"This request asks for more tokens than its limit of {what} can ever hold.", code="request_too_large_for_limit")
     return RateLimited(
@@ -54,7 +58,10 @@ def refusal(verdict: Verdict) -> RateLimited:
     )
 
 
-def tokens_asked(call: Call) -> int:
-    """What the call may use: the prompt, and the longest answer that it allows or a guess."""
+def tokens_asked(call: Call, limit: int = 0) -> int:
+    """What the call may use: the prompt, and the longest answer that it allows or a guess. limit: no guess goes beyond it; 0 = none."""
     said = conversation.of(call)
-    return said.prompt_tokens + (said.max_output_tokens or _OUTPUT_GUESS_TOKENS)
+    if said.max_output_tokens:
+        return said.prompt_tokens + said.max_output_tokens
+    guess = said.prompt_tokens + _OUTPUT_GUESS_TOKENS
+    return max(said.prompt_tokens, min(guess, limit)) if limit else guess

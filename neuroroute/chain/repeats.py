@@ -91,7 +91,7 @@ class Repeats:
             steering=call.steering,
             client_request_id=call.client_request_id,
             cache_key=key,
-            tokens=tokens_asked(call) if rules.counts_tokens else 0,
+            tokens=tokens_asked(call, rules.fewest_tokens) if rules.fewest_tokens else 0,
         )
         if len(self._known) > self._most:
             self._known.popitem(last=False)
@@ -117,7 +117,7 @@ class Repeats:
         if entry is None or entry.stream:
             return None
         rules = s.limit_rules.of(principal, known.group)
-        verdict = s.limiter.try_admit(rules.checks, known.tokens if rules.counts_tokens else 0) if not rules.caps else None
+        verdict = s.limiter.try_admit(rules.checks, known.tokens if rules.fewest_tokens else 0) if not rules.caps else None
         if verdict is None or not verdict.admitted:
             return None
         s.cache.counts.hits += 1

@@ -67,6 +67,17 @@ async def test_limits_of_the_gateway_as_a_whole_come_from_the_configuration(data
         other = await gw.new_key()
         found = [await status(gw, n, key=other["key"] if n % 2 else None) for n in range(8)]
         assert found == [200] * 5 + [429] * 3
+        async with gw.chat(seed=9) as response:
+            assert "5 requests per 60 s for the whole gateway" in (await response.json())["error"]["message"]
+
+
+async def test_a_guess_of_the_answers_length_shuts_no_key_out(database_url: str) -> None:
+    async with Upstream(fakes.openai) as up, gateway(database_url, one(up)) as gw:
+        key = (await gw.new_key(limits={"tokens_per_minute": 300}))["key"]
+        async with gw.chat(key=key, seed=1) as response:
+            assert response.status == 200, "nobody said that the answer would be long, and it was not"
+        async with gw.chat(key=key, seed=2, max_tokens=400) as response:
+            assert response.status == 429 and (await response.json())["error"]["code"] == "request_too_large_for_limit"
 
 
 async def test_calls_wait_for_a_providers_own_limit_instead_of_failing(database_url: str) -> None:
