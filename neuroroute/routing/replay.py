@@ -88,8 +88,9 @@ class Replay:
 
     def add(self, row: UsageRecord) -> Choice | None:
         """Decide one call again; None where it stays as it was whatever the policy."""
-        reason = self._out_of_reach(row)
-        choice = None if reason else self._again(row)
+        trail = read_trail(row.decision)
+        reason = self._out_of_reach(row, trail)
+        choice = None if reason or trail is None else self._again(row, trail)
         if choice is None:
             reason = reason or "no model left"
             self._untouched[reason] = self._untouched.get(reason, 0) + 1
@@ -123,7 +124,7 @@ class Replay:
             "moves": [{"from": was, "to": now, **one.shown()} for (was, now), one in moves[:_SHOWN_MOVES]],
         }
 
-    def _out_of_reach(self, row: UsageRecord) -> str:
+    def _out_of_reach(self, row: UsageRecord, trail: Trail | None) -> str:
         """Why no policy would have changed this call; empty where one could."""
         if row.cache in ("hit", "joined"):
             return "cache hit"
@@ -133,12 +134,9 @@ class Replay:
             return "named model"
         if row.dialect in ("embeddings", "pass"):
             return "no chat"
-        trail = read_trail(row.decision)
         return "not on record" if trail is None or (row.policy is not None and not trail.candidates) else ""
 
-    def _again(self, row: UsageRecord) -> Choice | None:
-        trail = read_trail(row.decision)
-        assert trail is not None
+    def _again(self, row: UsageRecord, trail: Trail) -> Choice | None:
         candidates = trail.candidates
         if not candidates or not all(self._allowed(one.name) for one in candidates):
             candidates = self._forecast(row, trail) or candidates

@@ -33,8 +33,8 @@ from neuroroute.web.pages import page, render, see
 from neuroroute.web.session import PATH, Visitor
 from neuroroute.web.state import DATABASE, OFFER, SERVICES, VERSIONS
 
-SAMPLE: Final = 288
-"""Calls that a preview decides again, 12 of each hour on a busy gateway. Bounds the time of the page: tests/web/test_dashboard_speed.py."""
+SAMPLE: Final = 144
+"""Calls that a preview decides again, 6 of each hour on a busy gateway. Bounds the time of the page: tests/web/test_dashboard_speed.py."""
 _DAY: Final = timedelta(days=1)
 _TYPICAL_TOKENS: Final = 500
 _WEIGHTS: Final = ("quality", "cost", "latency")
