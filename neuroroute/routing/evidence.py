@@ -108,11 +108,11 @@ _LEAST_VARIED: Final = 6  # different characters in them: rulers, dots and zeros
 def loops(text: str) -> bool:
     """Whether the end of an answer was said several times before, as models do that do not find out of a sentence."""
     end = text[-_PERIOD:]
-    return len(text) >= _TURNS * _PERIOD and text.count(end) >= _TURNS and len(set(end)) >= _LEAST_VARIED
+    return len(text) >= _TURNS * _PERIOD and len(set(end)) >= _LEAST_VARIED and text.count(end) >= _TURNS
 
 
 _OBJECTION: Final = re.compile(
-    r"(?:(?:no|nope|sorry|hm+|but|well|non|nein|não|нет|いいえ|いや|아니)[\s,.!:;、。…-]+)*(?:"
+    r"(?:(?:no|nope|sorry|hm+|but|well|non|nein|não|нет|いいえ|いや|아니)[\s,.!:;、。…-]++)*(?:"
     r"(?:(?:that|this|it|you|(?:the|your) (?:answer|code|result|solution))(?:['’]s| is| was|['’]re| are)|still|also) "
     r"(?:still |completely |just |simply |also )?(?:wrong|incorrect|mistaken|not (?:right|correct|true|working|what i (?:asked|meant|wanted)))\b"
     r"|(?:that|this|it) isn['’]?t (?:right|correct|true|working|what i (?:asked|meant|wanted))\b"
