@@ -211,10 +211,14 @@ def _down(reports: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
 
 def _budgets(rule: Rule, budgets: Sequence[Spent]) -> dict[str, Figure]:
     return {
-        f"{one.scope} {one.subject}": Figure(one.percent, f"{one.name}: {one.spent_usd:.2f} of {one.limit_usd:g} USD, {one.period}")
+        f"{one.scope} {one.subject}": Figure(one.percent, f"{one.name}: {_dollars(one.spent_usd)} of {one.limit_usd:g} USD, {one.period}")
         for one in budgets
         if rule.scope in ("all", one.scope)
     }
+
+
+def _dollars(usd: float) -> str:
+    return f"{usd:.2f}" if usd >= 1.0 else f"{usd:.6f}".rstrip("0").rstrip(".")
 
 
 def _unusual(rule: Rule, hours: Sequence[Hour]) -> dict[str, Figure]:

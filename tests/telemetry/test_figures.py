@@ -105,6 +105,8 @@ def test_budgets_by_scope() -> None:
         "key key_1": Figure(85.0, "ci: 8.50 of 10 USD, day"),
         "tag team=a": Figure(100.0, "team=a: 1.00 of 0 USD, month"),
     }
+    small = Books(budgets=[Spent("key", "key_2", "tiny", "day", 0.003, 0.00243)])
+    assert (of(rule("budget"), books=small) or {})["key key_2"].detail == "tiny: 0.00243 of 0.003 USD, day"
     assert list(of(rule("budget", scope="tag"), books=books) or {}) == ["tag team=a"]
     assert of(rule("budget")) is None
 
