@@ -48,9 +48,13 @@ def validated(shape: type[B], value: dict[str, Any]) -> B:
         raise _named(error) from None
 
 
+_SAID: Final = {"model_type": "Input should be an object"}
+"""Where pydantic would name classes of ours."""
+
+
 def _named(error: ValidationError) -> BadRequest:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    told = [f"{_place(fault['loc'])}: {fault['msg']}" for fault in faults[:10]]
+    told = [f"{_place(fault['loc'])}: {_SAID.get(fault['type'], fault['msg'])}" for fault in faults[:10]]
     return BadRequest("; ".join(told), param=_place(faults[0]["loc"]))
 
 

@@ -106,6 +106,7 @@ async def test_the_life_of_a_user(database_url: str) -> None:
         ({"name": "x", "limits": {"concurrency": -1}}, "limits.concurrency"),
         ({"name": "x", "limits": {"more": 1}}, "limits.more"),
         ({"name": "x", "budget": {"usd": -1}}, "budget.usd"),
+        ({"name": "x", "budget": 5}, "budget"),
         ({"name": "x", "budget": {"usd": 1, "period": "year"}}, "budget.period"),
         ({"name": "x", "unknown": 1}, "unknown"),
     ],
@@ -113,6 +114,8 @@ async def test_the_life_of_a_user(database_url: str) -> None:
 async def test_a_bad_user_is_refused_by_the_name_of_its_field(database_url: str, body: dict[str, Any], param: str) -> None:
     async with gateway(database_url) as gw:
         assert await refused(gw, "POST", "/admin/users", body) == (400, None, param)
+        async with gw.post("/admin/users", body) as response:
+            assert "Body" not in (await response.json())["error"]["message"], "no name of a class of ours"
 
 
 async def test_an_answer_and_its_line_in_the_audit_log_have_one_id(database_url: str) -> None:
