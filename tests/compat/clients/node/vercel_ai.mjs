@@ -78,7 +78,7 @@ for (const [speaker, speak] of Object.entries(speakers)) {
     same((await raises(is(400, "'temperature' does not support 9"), () => send("fails-400"))).isRetryable, false);
     await raises(is(400, "prompt is too long"), () => send("fails-overflow"));
     holds((await raises(is(429, "Rate limit reached"), () => send("fails-429"))).isRetryable, "429 is worth another try");
-    holds((await raises(is(502, "The server had an error"), () => send("fails-500"))).isRetryable, "a failure there is worth another try");
+    holds((await raises(is(500, "The server had an error"), () => send("fails-500"))).isRetryable, "a failure there is worth another try");
     await raises(is(502, ""), () => send("fails-html"));
     await raises(is(404, "chit"), () => generateText({ model: speak(`${at.kind}-chit`), prompt: "x", maxRetries: 0 }));
     const told = [];
