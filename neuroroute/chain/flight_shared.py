@@ -101,7 +101,8 @@ class SharedFlights:
         """
         The script's answer; None: the store is away for long, or this is not wanted any more.
 
-        In the first second of an outage it is tried again: it may be a burst of equal calls that keeps the loop from reading the answer.
+        In the first second of an outage it is tried again: it may be a burst of equal calls that keeps the loop from reading the answer. The
+        other calls of such a burst have joined after one turn of the loop; nobody waits for a call that is alone.
         """
         while True:
             try:
@@ -112,9 +113,10 @@ class SharedFlights:
                 self._away_s = self._away_s or monotonic_s()
             if monotonic_s() - self._away_s > _AWAY_S:
                 return None
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(0)
             if not is_wanted():
                 return None
+            await asyncio.sleep(_AGAIN_S)
 
     @property
     def are_shared(self) -> bool:

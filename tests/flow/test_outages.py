@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -83,6 +84,15 @@ async def test_without_redis_limits_hold_and_calls_flow(database_url: str, redis
         assert {status for status, _ in seen} <= {200, 429}
         assert 10 <= sum(status == 200 for status, _ in seen) <= 20
         assert max(took_s for _, took_s in seen) < 0.3
+        await relay.restore()
+
+
+async def test_while_redis_is_silent_most_calls_wait_for_nothing(database_url: str, redis_url: str) -> None:
+    async with Upstream(fakes.openai) as up, Relay.to(redis_url) as relay, gateway(database_url, one(up), redis_url=relay.url) as gw:
+        usual = [(await timed(gw, seed=n))[1] for n in range(11)]
+        relay.hang()
+        silent = [(await timed(gw, seed=n))[1] for n in range(100, 120)]
+        assert median(silent) < median(usual) + 0.015
         await relay.restore()
 
 
