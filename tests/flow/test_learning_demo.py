@@ -12,7 +12,7 @@ PLAIN = (
 )
 HARD = (
     "Prove that there are infinitely many primes congruent to 3 modulo 4, and explain why the argument fails for 1 modulo 4.",
-    "Our Go service deadlocks once a day under load: two goroutines take mutex A and B in different orders through a callback. Find and fix the race.",
+    "Design a lock-free queue in C++ with many producers and consumers, handle the ABA problem and memory reclamation, and prove that it is linearizable.",
     "There is a race condition in my asyncio connection pool: tasks sometimes get the same connection twice after cancellation. Debug it and prove the fix.",
 )
 
