@@ -61,8 +61,8 @@ WEAKNESSES: Final = (
         " English (.031) or of the other languages (.041) alone; on a set that was never touched, AlpacaEval's prompts, it is .093."
     ),
     (
-        "Latency is of two shared virtual cores, where the same weights gave medians of 79 to 178 and 99th percentiles of 355 to 888 microseconds within"
-        " an hour, the most beside four busy processes."
+        "Latency is of two shared virtual cores, where the same weights gave medians of 71 to 178 and 99th percentiles of 298 to 888 microseconds within"
+        " hours, the most beside four busy processes."
     ),
     "The calibration of difficulty is that of the pair it was fitted on but for the levels set by judgement: word problems are said to be easier than it finds them.",
     "factual_qa and advice are confused most often, then code and factual_qa; roughly one label in ten of the realistic sets is debatable.",
