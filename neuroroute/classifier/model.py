@@ -8,9 +8,10 @@ from math import exp
 from typing import Any, Final
 
 from neuroroute.classifier.difficulty import Difficulty
-from neuroroute.classifier.features import Seen, extract
+from neuroroute.classifier.features import Seen, extract, tokens
 from neuroroute.classifier.labels import LABELS
 from neuroroute.classifier.language import language_of
+from neuroroute.classifier.lexicon import CONCEPT_OF
 from neuroroute.classifier.table import Table, unpack
 from neuroroute.core.dataclass import dataclass
 from neuroroute.core.jsonbytes import loads
@@ -61,6 +62,13 @@ class Classifier:
     def mean_difficulty(self) -> dict[str, float]:
         """Per label, the prior of an open request: what `success` takes as the middle."""
         return dict(self._head.mean_difficulty)
+
+    def warm(self) -> None:
+        """Takes 30 ms in which it learns of all known words what readings find out by and by: the first prompts are read as fast as later ones."""
+        words = self._table.words()
+        tokens(" ".join(words))
+        for word in words:
+            CONCEPT_OF[word]
 
     def read(self, prompt: str) -> Reading:
         """Reads no more than `features.window`: bounded time for a prompt of any length."""

@@ -73,6 +73,10 @@ class Table:
     def _unpacked(self, total: int) -> tuple[int, ...]:
         return self._lanes.unpack(((total + self._carry) ^ self._carry).to_bytes(self._lanes.size, "little"))
 
+    def words(self) -> list[str]:
+        """All words that are features."""
+        return [name for name in self.rows[features.WORDS] if name[0] != "@"]
+
     def weights(self, name: str) -> tuple[int, ...] | None:
         """What a feature weighs for each head, by its name; None where it is not known."""
         kind, what = place_of(name)

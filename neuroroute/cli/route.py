@@ -170,6 +170,10 @@ def _beginning(body: dict[str, Any]) -> str:
     return content[:SHOWN_CHARS] if isinstance(content, str) else ""
 
 
+_COLLECTED_AFTER: Final = 10_000
+"""Objects; the default looks for cycles, of which readings leave none, at every other prompt."""
+
+
 def _batch(source: BinaryIO, out: BinaryIO) -> None:
     """Line by line, each answer flushed before the next question is read; what is no question is answered with an `error`."""
     from neuroroute.classifier import Classifier
@@ -177,8 +181,10 @@ def _batch(source: BinaryIO, out: BinaryIO) -> None:
     from neuroroute.routing.facts import facts
 
     known, classifier = facts(), Classifier.load()
+    classifier.warm()
     gc.collect()
     gc.freeze()  # the table of weights is not walked again while readings are timed
+    gc.set_threshold(_COLLECTED_AFTER)
     try:
         for line in source:
             if not line.strip():

@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 
 from neuroroute.classifier import LABELS, Classifier, Reading
-from neuroroute.classifier.features import HEAD_CHARS, TAIL_CHARS, UNSPACED_LETTERS, extract, task_of, tokens, window
+from neuroroute.classifier.features import _CUT_OF, HEAD_CHARS, TAIL_CHARS, UNSPACED_LETTERS, extract, task_of, tokens, window
+from neuroroute.classifier.lexicon import CONCEPT_OF
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,14 @@ def test_a_sign_of_an_unspaced_script_takes_the_room_of_some_letters(sign: str) 
         assert read.count("密") <= 1
     mixed = window("word " * 100 + sign * 5000)
     assert mixed.startswith("word ") and len(mixed) < HEAD_CHARS
+
+
+def test_a_warm_classifier_reads_the_same(classifier: Classifier) -> None:
+    prompt = "Write a function that sorts a list of words, please."
+    before = classifier.read(prompt)
+    classifier.warm()
+    assert {"function", "sorts", "words"} <= _CUT_OF.keys() and CONCEPT_OF["function"] == "@code"
+    assert classifier.read(prompt).posterior == before.posterior
 
 
 def test_triples_of_signs_are_no_features() -> None:
