@@ -171,7 +171,7 @@ def _beginning(body: dict[str, Any]) -> str:
 
 
 _COLLECTED_AFTER: Final = 10_000
-"""Objects; the default looks for cycles, of which readings leave none, at every other prompt."""
+"""Objects; the default looks for cycles, of which readings leave none, every few prompts."""
 
 
 def _batch(source: BinaryIO, out: BinaryIO) -> None:
