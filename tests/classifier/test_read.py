@@ -113,6 +113,8 @@ def test_a_sign_of_an_unspaced_script_takes_the_room_of_some_letters(sign: str) 
 def test_a_warm_classifier_reads_the_same(classifier: Classifier) -> None:
     prompt = "Write a function that sorts a list of words, please."
     before = classifier.read(prompt)
+    _CUT_OF.clear()  # what other tests have filled keeps no more
+    CONCEPT_OF.clear()
     classifier.warm()
     assert {"function", "sorts", "words"} <= _CUT_OF.keys() and CONCEPT_OF["function"] == "@code"
     assert classifier.read(prompt).posterior == before.posterior
