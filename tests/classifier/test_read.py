@@ -116,7 +116,7 @@ def test_a_warm_classifier_reads_the_same(classifier: Classifier) -> None:
     _CUT_OF.clear()  # what other tests have filled keeps no more
     CONCEPT_OF.clear()
     classifier.warm()
-    assert {"function", "sorts", "words"} <= _CUT_OF.keys() and CONCEPT_OF["function"] == "@code"
+    assert {"function", "list", "words"} <= _CUT_OF.keys() and CONCEPT_OF["function"] == "@code"
     assert classifier.read(prompt).posterior == before.posterior
 
 
